@@ -55,7 +55,8 @@ class DivergenceGuard:
         self.rollbacks += 1
         if self.good is None or self.rollbacks > self.patience:
             raise TrainingError(
-                f"training diverged {self.rollbacks} times, expected at most {self.patience}; lower the learning rate"
+                f"training diverged {self.rollbacks} times, expected at most {self.patience}; "
+                "lower the learning rate"
             )
         return copy.deepcopy(self.good)
 

@@ -12,7 +12,7 @@ _dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
 def mia_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """L_mia of Eq. 8: cross entropy plus, for segmentation, soft Dice.
 
-    Masks: logits and truth (B, 1, H, W). Classes: logits (B, K), truth (B,) int64; no Dice, as the paper says.
+    Masks: logits and truth (B, 1, H, W). Classes: logits (B, K), truth (B,) int64; no Dice, says the paper.
     """
     if logits.ndim == 2:
         return F.cross_entropy(logits, truth)
@@ -24,7 +24,9 @@ def percept_loss(reply: Tensor, cover: Tensor) -> Tensor:
     return F.mse_loss(reply, cover)
 
 
-def total_loss(logits: Tensor, truth: Tensor, reply: Tensor, cover: Tensor, beta1: float, beta2: float) -> Tensor:
+def total_loss(
+    logits: Tensor, truth: Tensor, reply: Tensor, cover: Tensor, beta1: float, beta2: float
+) -> Tensor:
     """L_total of Eq. 8; the paper's weights are 1 and 200."""
     return beta1 * mia_loss(logits, truth) + beta2 * percept_loss(reply, cover)
 

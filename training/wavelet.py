@@ -5,8 +5,8 @@ With ``a b`` over ``c d`` the four pixels of a 2x2 block::
     ll = ( a + b + c + d) / 2        hl = (-a + b - c + d) / 2   difference along columns
     lh = (-a - b + c + d) / 2        hh = ( a - b - c + d) / 2   difference along rows: lh
 
-Channels are laid out band by band, colours inside: ``[ll RGB | hl RGB | lh RGB | hh RGB]``, the order of HiNet's
-checkpoints. The paper's text lists LL, LH, HL, HH, so bands are always taken by name.
+Channels are laid out band by band, colours inside: ``[ll RGB | hl RGB | lh RGB | hh RGB]``, the order of
+HiNet's checkpoints. The paper's text lists LL, LH, HL, HH, so bands are always taken by name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def haar_kernel(colours: int = 3) -> Tensor:
 
 
 def dwt(image: Tensor) -> Tensor:
-    """Haar transform: (B, C, H, W) with even H and W -> (B, 4C, H/2, W/2), in at least float32.
+    """Haar transform: (B, C, H, W) with even H and W -> (B, 4C, H/2, W/2), in the image's own precision.
 
     For an image in [0, 1], ``ll`` lies in [0, 2] and the others in [-1, 1].
     """
