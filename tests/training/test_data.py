@@ -265,7 +265,8 @@ def test_crops_are_pieces_of_photos() -> None:
         top, left = min(seen)
         assert seen == {(top + i, left + j) for i in range(12) for j in range(12)}
         corners.add((top, left))
-        steps.add(tuple((crop[:2, 0, 1] - crop[:2, 0, 0]).tolist()) + tuple((crop[:2, 1, 0] - crop[:2, 0, 0]).tolist()))
+        right, down = crop[:2, 0, 1] - crop[:2, 0, 0], crop[:2, 1, 0] - crop[:2, 0, 0]
+        steps.add((*right.tolist(), *down.tolist()))
     assert {0, 8} <= {top for top, _ in corners}
     assert {0, 8} <= {left for _, left in corners}
     assert len(steps) == 8  # four quarter turns, each also mirrored
@@ -288,12 +289,8 @@ def test_warp_moves_masks_with_their_images() -> None:
     low, high = pictures.amin(dim=(1, 2, 3), keepdim=True), pictures.amax(dim=(1, 2, 3), keepdim=True)
     as_mask = ((pictures - low) / (high - low) > 0.5).float()
     assert (as_mask - moved).abs().mean() < 0.002
-    still = F_resized(mask)
+    still = (scaled(mask, 64) > 0.5).float()
     assert ((still - moved).abs().mean(dim=(1, 2, 3)) > 0.005).all()  # and each has moved
-
-
-def F_resized(mask: torch.Tensor) -> torch.Tensor:  # noqa: N802
-    return (scaled(mask, 64) > 0.5).float()
 
 
 def test_warp_stays_within_its_limits() -> None:
