@@ -41,12 +41,12 @@ def shake() -> Callable[..., nn.Module]:
 
 
 @pytest.fixture
-def tiny_system() -> Callable[[], System]:
-    """Builds the same small system every time: two blocks, two levels, everything switched on."""
+def tiny_system() -> Callable[..., System]:
+    """Builds the same small system every time: two blocks, everything switched on."""
 
-    def build() -> System:
+    def build(levels: int = 2) -> System:
         torch.manual_seed(1)
-        analyzer = Analyzer(AnalyzerConfig(width=8, levels=2, attention_levels=1))
+        analyzer = Analyzer(AnalyzerConfig(width=8, levels=levels, attention_levels=1))
         return System(InvertibleHider(blocks=2, growth=4), analyzer, SegmentationHead())
 
     return build

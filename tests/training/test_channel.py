@@ -40,4 +40,11 @@ def test_to_uint8_agrees() -> None:
     image = torch.rand(1, 3, 32, 32) * 1.4 - 0.2
     assert to_uint8(image).dtype == torch.uint8
     assert torch.equal(to_uint8(image).float() / 255, transmit(image))
-    assert to_uint8(torch.tensor([-1.0, 0.0, 0.499 / 255, 0.501 / 255, 1.0, 9.0])).tolist() == [0, 0, 0, 1, 255, 255]
+    assert to_uint8(torch.tensor([-1.0, 0.0, 0.499 / 255, 0.501 / 255, 1.0, 9.0])).tolist() == [
+        0,
+        0,
+        0,
+        1,
+        255,
+        255,
+    ]

@@ -76,7 +76,10 @@ def test_pooled_by_hand() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: SegmentationHead("mean"), "form: expected one of printed, centred, differential, got 'mean'"),
+        (
+            lambda: SegmentationHead("mean"),
+            "form: expected one of printed, centred, differential, got 'mean'",
+        ),
         (lambda: ClassificationHead(3, form="mean"), "form: expected one of .*, got 'mean'"),
         (lambda: ClassificationHead(3, kind="grid"), "kind: expected 'tiles' or 'pooled', got 'grid'"),
         (lambda: ClassificationHead(10), "classes: expected 1 to 9 for a 3x3 grid, got 10"),

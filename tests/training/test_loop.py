@@ -21,7 +21,9 @@ from hidemia.training.stages import OBJECTIVES, Aids, StageConfig
 class Run:
     """A stage of a tiny system on made-up scans; keeps the loss of every step that was computed."""
 
-    def __init__(self, system: nn.Module, folder: Path, steps: int, objective: str = "joint", every: int = 4) -> None:
+    def __init__(
+        self, system: nn.Module, folder: Path, steps: int, objective: str = "joint", every: int = 4
+    ) -> None:
         config = StageConfig(objective, steps, batch=2, size_px=32, hider_rate=1e-3, analyzer_rate=1e-3)
         torch.manual_seed(2)
         self.objective = OBJECTIVES[objective](system, Aids(8, None), config)
@@ -51,7 +53,13 @@ class Run:
     def go(self, batch_of: Callable[[int], Batch] | None = None, precision: str = "32-true") -> nn.Module:
         fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
         return run_stage(
-            self.objective, batch_of or self.batch, self.validate, fabric, self.checkpoint, seed=0, validate_every=6
+            self.objective,
+            batch_of or self.batch,
+            self.validate,
+            fabric,
+            self.checkpoint,
+            seed=0,
+            validate_every=6,
         )
 
     def curve(self) -> list[dict[str, float]]:
@@ -72,14 +80,13 @@ def start(tiny_system, tmp_path: Path):
     def build(name: str = "run", **options) -> Run:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        return Run(tiny_system(), folder, **({"steps": 13} | options))
+        return Run(tiny_system(levels=1), folder, **({"steps": 13} | options))
 
     return build
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("objective", ["joint", "answer"])
-def test_killed_and_resumed_is_undisturbed(start, precision: str, objective: str) -> None:
+@pytest.mark.parametrize(("objective", "precision"), [("joint", "bf16-mixed"), ("answer", "32-true")])
+def test_killed_and_resumed_is_undisturbed(start, objective: str, precision: str) -> None:
     whole = start("whole", objective=objective)
     expected = whole.go(precision=precision)
     assert whole.steps == list(range(13))
@@ -173,31 +180,31 @@ def guarded(monkeypatch: pytest.MonkeyPatch, **options) -> None:
     monkeypatch.setattr(loop, "DivergenceGuard", functools.partial(DivergenceGuard, **options))
 
 
-@pytest.mark.parametrize("factor", [1e4, math.nan])
-def test_exploding_batch_is_rolled_back(start, monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+def test_exploding_batch_is_rolled_back(start, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded(monkeypatch, every=10)
-    run, bad = start(steps=40), [27]
+    run, bad = start(steps=27), [23]
 
     def batch_of(step: int) -> Batch:
         batch = run.batch(step)
         if step in bad:
             bad.remove(step)
-            return batch._replace(secrets=batch.secrets * factor)
+            return batch._replace(secrets=batch.secrets * 1e4)
         return batch
 
     result = run.go(batch_of)
-    assert run.steps == [*range(28), *range(20, 40)]
-    clean = [loss for step, loss in enumerate(run.losses) if step != 27]
+    assert run.steps == [*range(24), *range(20, 27)]
+    clean = run.losses[:23] + run.losses[24:]
     assert all(map(math.isfinite, clean))
-    assert not run.losses[27] < 5 * max(clean)
-    assert max(clean[27:]) < 2 * max(clean[:27])
+    assert run.losses[23] > 5 * max(clean)
+    assert max(clean[23:]) < 2 * max(clean[:23])
     assert run.saved()["guard"]["rollbacks"] == 1
     assert run.saved()["slower"] == 0.5
     assert run.curve()[-1]["rollbacks"] == 1
     assert all(tensor.isfinite().all() for tensor in result.state_dict().values())
 
 
-def test_rollback_takes_everything_back(start, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_rollback_takes_everything_back(start, monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
     guarded(monkeypatch, every=3)
     run, bad = start(steps=8), [5]
 
@@ -205,18 +212,19 @@ def test_rollback_takes_everything_back(start, monkeypatch: pytest.MonkeyPatch) 
         batch = run.batch(step)
         if step in bad:
             bad.remove(step)
-            return batch._replace(covers=batch.covers * math.inf)
+            return batch._replace(covers=batch.covers * factor)
         return batch
 
     run.go(batch_of)
     assert run.steps == [0, 1, 2, 3, 4, 5, 3, 4, 5, 6, 7]
+    assert not math.isfinite(run.losses[5])
     assert run.losses[6] == run.losses[3]  # from the good copy, the same loss to the last bit
     assert run.losses[7] != run.losses[4]  # and from there on half the step
 
 
 def test_spike_of_the_learning_rate_is_rolled_back(start, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded(monkeypatch, every=10)
-    spikes = [24]
+    spikes = [21]
 
     def rate(step: int, steps: int) -> float:
         if step in spikes:
@@ -225,9 +233,9 @@ def test_spike_of_the_learning_rate_is_rolled_back(start, monkeypatch: pytest.Mo
         return learning_rate(step, steps)
 
     monkeypatch.setattr(loop, "learning_rate", rate)
-    run = start(steps=32)
+    run = start(steps=26)
     result = run.go()
-    assert run.steps == [*range(26), *range(20, 32)]
+    assert run.steps == [*range(23), *range(20, 26)]
     assert run.saved()["guard"]["rollbacks"] == 1
     assert run.losses[-1] < 2 * run.losses[0]
     assert all(tensor.isfinite().all() for tensor in result.state_dict().values())
@@ -247,17 +255,17 @@ def test_gives_up(start, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_written(start) -> None:
-    run = start(steps=45, every=1000)
+    run = start(steps=43, every=1000, objective="hide")
     run.go()
     rows = run.curve()
-    assert [row["step"] for row in rows] == [20, 40, 45]
-    assert set(rows[0]) == {"step", "task", "direct", "reconstruct", "stego", "reply", "recover", "rollbacks"}
+    assert [row["step"] for row in rows] == [20, 40, 43]
+    assert set(rows[0]) == {"step", "stego", "low", "recover", "rollbacks"}
     assert rows[-1]["figure"] == 0.5
     assert run.validated == 8  # every six steps and at the end
     terms = sum(value for name, value in rows[0].items() if name not in ("step", "rollbacks"))
     assert terms == pytest.approx(run.losses[19], abs=1e-5)
     assert {path.name for path in run.checkpoint.path.parent.iterdir()} == {"1-stage.pt", "1-stage.jsonl"}
-    assert run.saved()["step"] == 45
+    assert run.saved()["step"] == 43
 
 
 def test_rate_of_each_part(start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,8 +290,9 @@ def test_learning_rate() -> None:
     assert learning_rate(0, 50) == 0.2
 
 
-def test_now_and_then_every_expert_is_active(start) -> None:
-    run = start(steps=40)
+def test_now_and_then_every_expert_is_active(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "ALL_EXPERTS", 0.4)
+    run = start(steps=12)
     layers = [module for module in run.objective.system.analyzer.modules() if isinstance(module, MoDC)]
     explored = []
 
@@ -294,7 +303,7 @@ def test_now_and_then_every_expert_is_active(start) -> None:
         return run.batch(step)
 
     averaged = run.go(batch_of)
-    assert 1 <= sum(explored) <= 12
+    assert 1 <= sum(explored) <= 9
     assert {layer.active for layer in layers} == {2}  # and none when it is over
     assert {module.active for module in averaged.modules() if isinstance(module, MoDC)} == {2}
 

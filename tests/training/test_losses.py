@@ -8,7 +8,8 @@ from hidemia.training.losses import beyond, mia_loss, percept_loss, total_loss
 
 def dice_loss(probabilities: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """1 - (2 |P T| + 1) / (|P| + |T| + 1), image by image, then the mean."""
-    overlap, total = (probabilities * truth).flatten(1).sum(1), (probabilities + truth).flatten(1).sum(1)
+    overlap = (probabilities * truth).flatten(1).sum(1)
+    total = (probabilities + truth).flatten(1).sum(1)
     return (1 - (2 * overlap + 1) / (total + 1)).mean()
 
 

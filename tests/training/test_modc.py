@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -37,33 +39,29 @@ def sampled(x: np.ndarray, column: int, row: int, along: float, sign: int) -> np
     return sum(pixel(x, column + step, row + sign * step) for step in near) / 2
 
 
-def difference(i: int, x: np.ndarray, w: np.ndarray, diagonals: str) -> np.ndarray:
-    """D_i of Eq. 2, position by position, offset by offset: (C, H, W), w (O, C, 3, 3) -> (O, H, W).
+def read(i: int, x: np.ndarray, r: tuple[int, int], d: tuple[int, int], diagonals: str) -> np.ndarray:
+    """What D_i multiplies w(d) with at position r, both (column, row).
 
     Networks correlate, so offsets are added where the paper subtracts them: its kernel is ours turned around.
     """
+    (r_x, r_y), (d_x, d_y) = r, d
+    if i <= 3:
+        return pixel(x, r_x + d_x * (i in (0, 2)), r_y + d_y * (i in (0, 3)))
+    if diagonals == "project":
+        # The foot of (dx, dy) on the diagonal: its product with (1, 1) or (1, -1), over 2.
+        sign = 1 if i == 4 else -1
+        return sampled(x, r_x, r_y, (d_x + sign * d_y) / 2, sign)
+    if i == 4:
+        return pixel(x, r_x + (d_x + d_y), r_y + (d_x + d_y))
+    return pixel(x, r_x + (d_x - d_y), r_y + (d_y - d_x))
+
+
+def difference(i: int, x: np.ndarray, w: np.ndarray, diagonals: str) -> np.ndarray:
+    """D_i of Eq. 2, position by position, offset by offset: (C, H, W), w (O, C, 3, 3) -> (O, H, W)."""
     out = np.zeros((w.shape[0], *x.shape[1:]))
-    for r_y in range(x.shape[1]):
-        for r_x in range(x.shape[2]):
-            for d_y in (-1, 0, 1):
-                for d_x in (-1, 0, 1):
-                    if i == 0:
-                        value = pixel(x, r_x + d_x, r_y + d_y)
-                    elif i == 1:
-                        value = pixel(x, r_x, r_y)
-                    elif i == 2:
-                        value = pixel(x, r_x + d_x, r_y)
-                    elif i == 3:
-                        value = pixel(x, r_x, r_y + d_y)
-                    elif diagonals == "literal5" and i == 4:
-                        value = pixel(x, r_x + d_x + d_y, r_y + d_x + d_y)
-                    elif diagonals == "literal5":
-                        value = pixel(x, r_x + d_x - d_y, r_y + d_y - d_x)
-                    else:
-                        # The foot of (dx, dy) on the diagonal: its product with (1, 1) or (1, -1), over 2.
-                        sign = 1 if i == 4 else -1
-                        value = sampled(x, r_x, r_y, (d_x + sign * d_y) / 2, sign)
-                    out[:, r_y, r_x] += w[:, :, d_y + 1, d_x + 1] @ value
+    for r_y, r_x in np.ndindex(x.shape[1:]):
+        for d_y, d_x in itertools.product((-1, 0, 1), repeat=2):
+            out[:, r_y, r_x] += w[:, :, d_y + 1, d_x + 1] @ read(i, x, (r_x, r_y), (d_x, d_y), diagonals)
     return out
 
 
@@ -254,7 +252,13 @@ def test_gate_decides_in_float32_under_autocast(shake) -> None:
 
 
 def test_maps_are_not_weights() -> None:
-    assert set(MoDC(8, 4).state_dict()) == {"weight", "gate.0.weight", "gate.0.bias", "gate.2.weight", "gate.2.bias"}
+    assert set(MoDC(8, 4).state_dict()) == {
+        "weight",
+        "gate.0.weight",
+        "gate.0.bias",
+        "gate.2.weight",
+        "gate.2.bias",
+    }
 
 
 def test_size_of_the_gate() -> None:

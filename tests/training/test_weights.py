@@ -16,7 +16,9 @@ MODEL = ModelConfig(
     "tiny",
     image_size_px=32,
     hider=HiderConfig(blocks=2, growth=4),
-    analyzer=AnalyzerConfig(width=8, levels=2, attention_levels=1, diagonals="literal5", candidates=(1, 2, 4)),
+    analyzer=AnalyzerConfig(
+        width=8, levels=2, attention_levels=1, diagonals="literal5", candidates=(1, 2, 4)
+    ),
 )
 
 
@@ -44,7 +46,11 @@ def test_round_trip(system: System, folder: Path) -> None:
 
 
 def test_files(folder: Path) -> None:
-    assert {path.name for path in folder.iterdir()} == {"config.json", "hider.safetensors", "analyzer.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "hider.safetensors",
+        "analyzer.safetensors",
+    }
     assert set(load_file(folder / "hider.safetensors")) == set(MODEL.build().hider.state_dict())
     assert {name.split(".")[0] for name in load_file(folder / "analyzer.safetensors")} == {"net"}
 
@@ -135,7 +141,9 @@ def test_wrong_config(folder: Path, old: str, new: str) -> None:
     refused(folder, r"config\.json: .*; it must come from `hidemia train`")
 
 
-def test_power_cut_leaves_the_old_model(system: System, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_power_cut_leaves_the_old_model(
+    system: System, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def half_a_file(_: object, path: Path) -> None:
