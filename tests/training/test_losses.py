@@ -17,7 +17,7 @@ def test_segmentation_by_hand() -> None:
     # Probabilities 0.5 everywhere, one lesion pixel of four: Dice 1 - (2 * 0.5 + 1) / (2 + 1 + 1) = 0.5.
     truth = torch.tensor([[0.0, 0.0], [0.0, 1.0]]).view(1, 1, 2, 2)
     assert mia_loss(torch.zeros(1, 1, 2, 2), truth).item() == pytest.approx(math.log(2) + 0.5)
-    # ln 3 is a probability of 3/4: cross entropy (3 ln 4 + ln 4/3) / 4, Dice 1 - (1.5 + 1) / (3 + 1 + 1) = 0.5.
+    # ln 3 is a probability of 3/4: entropy (3 ln 4 + ln 4/3) / 4, Dice 1 - (1.5 + 1) / (3 + 1 + 1) = 0.5.
     expected = (3 * math.log(4) + math.log(4 / 3)) / 4 + 0.5
     assert mia_loss(torch.full((1, 1, 2, 2), math.log(3)), truth).item() == pytest.approx(expected)
 

@@ -199,10 +199,11 @@ def test_fresh_gate_never_ties() -> None:
     for seed in range(50):
         torch.manual_seed(seed)
         module = MoDC(4, 4, k=2)
-        for x in (torch.zeros(1, 4, 3, 3), torch.randn(1, 4, 3, 3)):
-            g = module.expert_weights(x)
+        answers = [module.expert_weights(x) for x in (torch.zeros(1, 4, 3, 3), torch.randn(1, 4, 3, 3))]
+        for g in answers:
             assert g.count_nonzero() == 2
             assert g.max() < 0.6  # near-equal at first
+        assert not torch.equal(*answers)  # but the input already has a say
 
 
 @pytest.mark.parametrize("diagonals", DIAGONALS)
