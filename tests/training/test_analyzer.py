@@ -2,6 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from hidemia.training.analyzer import Analyzer, AnalyzerConfig, front
@@ -93,6 +94,24 @@ def test_front_sees_two_grey_levels_and_is_bounded() -> None:
     assert front(torch.rand(1, 3, 8, 8), "hl")[:, 3:].aminmax() == (-1, 1)
 
 
+def test_unet_by_its_formula(shake) -> None:
+    analyzer = shake(tiny(k=0, attention="none")).double().eval()
+    bands = split(dwt(torch.rand(1, 3, 16, 16, dtype=torch.float64)))
+
+    def block(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        for conv, norm in ((net.conv1, net.norm1), (net.conv2, net.norm2)):
+            x = norm(F.conv2d(x, conv.weight, padding=1)).clamp_min(0)
+        return x
+
+    found = analyzer.features(bands)
+    for name in BANDS:
+        net = analyzer.unets[name]
+        fine = block(net.down[0], front(bands[name], name))
+        coarse = block(net.down[1], fine.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).amax(dim=(3, 5)))
+        merged = block(net.merge[0], torch.cat([fine, net.up[0](coarse)], dim=1))
+        torch.testing.assert_close(found[name], merged)
+
+
 def double_conv(inputs: int, outputs: int) -> int:
     return 9 * (inputs + outputs) * outputs + 2 * 2 * outputs
 
@@ -166,8 +185,9 @@ def test_every_parameter_learns(shake) -> None:
     assert silent == []
 
 
-def test_reply_is_float32_under_autocast(shake) -> None:
-    analyzer = shake(tiny()).eval()
+@pytest.mark.parametrize("residual", ["all", "ll", "none"])
+def test_reply_is_float32_under_autocast(residual: str, shake) -> None:
+    analyzer = shake(tiny(residual=residual)).eval()
     stego = torch.rand(1, 3, 32, 32)
     with torch.autocast("cpu", torch.bfloat16):
         assert analyzer(stego).dtype == torch.float32
