@@ -316,6 +316,26 @@ def test_warp_stays_within_its_limits() -> None:
         assert 0.06 < shift.abs().max() < 0.12  # 8 %, and a little more when zoomed in
 
 
+def test_warp_turns_a_little_and_mirrors_half() -> None:
+    # A disc in each colour: at a corner, to its right and below it.
+    discs = torch.zeros(100, 3, STORED_PX, STORED_PX, dtype=torch.uint8)
+    for colour, centre in enumerate([(96, 96), (160, 96), (96, 160)]):
+        cv2.circle(discs[0, colour].numpy(), centre, 20, 255, -1)
+    pictures, _ = warp(discs[:1].expand(100, -1, -1, -1), None, 64, generator(0, 0))
+    high = pictures.amax(dim=(2, 3), keepdim=True)
+    low = pictures.amin(dim=(2, 3), keepdim=True)
+    disc = (pictures > (high + low) / 2).float()
+    grid, area = torch.arange(64.0), disc.sum(dim=(2, 3))
+    x, y = (disc * grid).sum(dim=(2, 3)) / area, (disc * grid.view(-1, 1)).sum(dim=(2, 3)) / area
+    right, below = (x[:, 1] - x[:, 0], y[:, 1] - y[:, 0]), (x[:, 2] - x[:, 0], y[:, 2] - y[:, 0])
+    mirrored = right[0] * below[1] - right[1] * below[0] < 0
+    assert 0.3 < mirrored.float().mean() < 0.7
+    assert torch.equal(mirrored, right[0] < 0)  # left for right, never upside down
+    angle = torch.atan2(below[0], below[1]).rad2deg()
+    assert -16 < angle.min() < -11
+    assert 11 < angle.max() < 16
+
+
 def test_scaled_does_not_augment() -> None:
     image = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
     assert torch.equal(scaled(image, 16), image.float() / 255)
