@@ -143,6 +143,33 @@ def test_resume_goes_on(arguments: list[str], tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "weights").iterdir()} == weights
 
 
+def test_learns_from_train_and_looks_at_val(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[str, str]] = []
+
+    def watch(name: str) -> None:
+        real = getattr(command, name)
+
+        def reader(folder: Path, split: str, *rest):
+            read.append((name, split))
+            return real(folder, split, *rest)
+
+        monkeypatch.setattr(command, name, reader)
+
+    def stop(objective, batch_of, validate, *rest):
+        assert validate.keywords["scans"].images.shape[0] == 2
+        assert validate.keywords["covers"].shape == (2, 3, 32, 32)
+        raise KeyboardInterrupt
+
+    watch("read_scans")
+    watch("read_covers")
+    monkeypatch.setattr(command, "run_stage", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(arguments)
+    assert sorted(read) == [
+        (name, split) for name in ("read_covers", "read_scans") for split in ("train", "val")
+    ]
+
+
 def test_simulated_scans_are_mixed_in(
     arguments: list[str], scans_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,17 +145,23 @@ def test_averaged_weights_trail_the_trained_ones(start) -> None:
 def test_average_by_hand(start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "EMA_DECAY", 0.75)
     run, seen = start(steps=3), []
+    names = ("hider.inv1.f.conv1.weight", "analyzer.unets.ll.down.0.norm1.running_mean")
+
+    def look() -> list[torch.Tensor]:
+        return [run.objective.system.state_dict()[name].double() for name in names]
 
     def batch_of(step: int) -> Batch:
-        seen.append(run.objective.system.hider.inv1.f.conv1.weight.detach().double())
+        seen.append(look())
         return run.batch(step)
 
     averaged = run.go(batch_of)
-    seen.append(run.objective.system.hider.inv1.f.conv1.weight.detach().double())
-    expected = seen[1]  # the first step is taken whole
-    for weight in seen[2:]:
-        expected = 0.75 * expected + 0.25 * weight
-    torch.testing.assert_close(averaged.hider.inv1.f.conv1.weight.double(), expected)
+    _, *steps = [*seen, look()]
+    for name, (first, *later) in zip(names, zip(*steps, strict=True), strict=True):
+        expected = first  # the first step is taken whole
+        for value in later:
+            expected = 0.75 * expected + 0.25 * value
+        torch.testing.assert_close(averaged.state_dict()[name].double(), expected, check_dtype=False)
+        assert not torch.equal(expected, later[-1])
 
 
 @pytest.mark.parametrize(("objective", "frozen"), [("hide", "analyzer"), ("answer", "hider")])
@@ -220,6 +226,37 @@ def test_rollback_takes_everything_back(start, monkeypatch: pytest.MonkeyPatch, 
     assert not math.isfinite(run.losses[5])
     assert run.losses[6] == run.losses[3]  # from the good copy, the same loss to the last bit
     assert run.losses[7] != run.losses[4]  # and from there on half the step
+
+
+def test_rollback_survives_a_kill(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded(monkeypatch, every=4)
+
+    def spoiled(run: Run, last: int = 99) -> Callable[[int], Batch]:
+        def batch_of(step: int) -> Batch:
+            if step == last:
+                raise InterruptedError
+            batch = run.batch(step)
+            spoil = step == 3 and run.steps.count(3) == 1
+            return batch._replace(covers=batch.covers * math.nan) if spoil else batch
+
+        return batch_of
+
+    whole = start("whole", steps=10)
+    whole.go(spoiled(whole))
+    cut = start("cut", steps=10)
+    with pytest.raises(InterruptedError):
+        cut.go(spoiled(cut, last=7))
+    rest = start("cut", steps=10)
+    rest.go()
+    assert rest.steps == [4, 5, 6, 7, 8, 9]
+    assert rest.losses == whole.losses[-6:]
+    for key in ("step", "slower"):
+        assert rest.saved()[key] == whole.saved()[key]
+    assert rest.saved()["slower"] == 0.5
+    kept, expected = rest.saved()["guard"], whole.saved()["guard"]
+    assert kept["rollbacks"] == expected["rollbacks"] == 1
+    assert torch.equal(kept["losses"], expected["losses"])
+    assert len(kept["losses"]) == 13  # ten steps, and three that were taken back
 
 
 def test_spike_of_the_learning_rate_is_rolled_back(start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,6 +343,14 @@ def test_now_and_then_every_expert_is_active(start, monkeypatch: pytest.MonkeyPa
     assert 1 <= sum(explored) <= 9
     assert {layer.active for layer in layers} == {2}  # and none when it is over
     assert {module.active for module in averaged.modules() if isinstance(module, MoDC)} == {2}
+
+
+def test_exploring_ends_with_the_stage(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "ALL_EXPERTS", 1.0)
+    run = start(steps=1)
+    run.go()
+    layers = [module for module in run.objective.system.modules() if isinstance(module, MoDC)]
+    assert {layer.active for layer in layers} == {2}
 
 
 def test_saving_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
