@@ -1,0 +1,280 @@
+"""The device's half: hide a secret in a cover, and recover the result from the reply."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hidemia.runtime import photo, png, similarity
+from hidemia.runtime.arrays import Image, check_image, check_photo
+from hidemia.runtime.bundle import Bundle
+from hidemia.runtime.covers import CoverPool
+from hidemia.runtime.engine import Engine, OnnxEngine
+from hidemia.runtime.errors import CoverError, EngineError, ImageError, ReplyError
+from hidemia.runtime.ledger import Ledger
+from hidemia.runtime.manifest import Manifest, Precision
+from hidemia.runtime.result import Integrity, Result
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from hidemia.runtime.transport import Transport
+
+__all__ = ["Client"]
+
+
+class Client:
+    """The hide and recover networks of a client bundle, loaded. Made by `Client.load`; safe across threads."""
+
+    def __init__(self, manifest: Manifest, hider: Engine, recoverer: Engine) -> None:
+        self.manifest = manifest
+        self._hider = hider
+        self._recoverer = recoverer
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, threads: int | None = None, precision: Precision | None = None
+    ) -> Client:
+        """Open a client bundle and make both engines ready.
+
+        Args:
+            path: The bundle's folder.
+            threads: Threads of one run; the usable cores, at most 8, when None.
+            precision: The manifest's first when None.
+
+        Raises:
+            BundleError: No bundle, a damaged one, or one of another role.
+            EngineError: The engine is absent or cannot run it.
+        """
+        bundle = Bundle.open(path, "client")
+        hider = OnnxEngine(bundle, bundle.graph("hide", precision=precision), threads=threads)
+        recoverer = OnnxEngine(bundle, bundle.graph("recover", precision=precision), threads=threads)
+        return cls(bundle.manifest, hider, recoverer)
+
+    @property
+    def image_size_px(self) -> int:
+        """Side of every stego and reply."""
+        return self.manifest.image_size_px
+
+    def hide(self, secret: Image, cover: Image) -> Image:
+        """Hide a secret in a cover. Use each cover once: whoever has it can subtract it.
+
+        Args:
+            secret: uint8 (H, W, 3), RGB, at least 32 px a side; scaled to the network's size.
+            cover: The same, of any other size.
+
+        Returns:
+            The stego: uint8 (S, S, 3), RGB, S the network's size.
+
+        Raises:
+            ImageError: An image is of another shape, dtype, or too small.
+            EngineError: The engine failed.
+        """
+        size = self.image_size_px
+        secret = photo.fit(check_image(secret, "secret"), size)
+        cover = photo.fit(check_image(cover, "cover"), size)
+        stego = self._hider.run({"secret": _batch(secret), "cover": _batch(cover)})["stego"][0]
+        return np.asarray(stego, dtype=np.uint8)
+
+    def recover(self, reply: Image, *, sent: Image, size: tuple[int, int] | None = None) -> Result:
+        """Recover the result from a reply to the photo that was sent.
+
+        Args:
+            reply: uint8 (S, S, 3), RGB, as the server returned it.
+            sent: uint8 (S, S, 3), RGB, the stego as it was sent.
+            size: Height and width that the mask is scaled to; the network's size when None.
+
+        Raises:
+            ImageError: An image has another shape or dtype.
+            ReplyError: The reply equals what was sent, or lies too far from it: it is no answer to this photo.
+            EngineError: The engine failed.
+        """
+        check_photo(reply, "reply", self.image_size_px)
+        check_photo(sent, "sent", self.image_size_px)
+        if size is not None and min(size) < 1:
+            raise ImageError(
+                f"size: expected a height and width of at least 1, got {size}; pass the secret's own"
+            )
+        integrity = self._check_reply(reply, sent)
+        start = perf_counter()
+        probability = self._recoverer.run({"reply": _batch(reply), "sent": _batch(sent)})["probability"][0]
+        took_ms = (perf_counter() - start) * 1e3
+        return self._result(np.asarray(probability, dtype=np.float32), size, integrity, {"recover": took_ms})
+
+    def send(
+        self,
+        secret: Image,
+        url: str | Transport,
+        *,
+        covers: CoverPool | None = None,
+        cover: Image | None = None,
+        allow_reuse: bool = False,
+        public_key_ok: bool = False,
+        token: str | None = None,
+    ) -> Result:
+        """Make the whole trip: take a cover, hide, send, receive, recover.
+
+        Args:
+            secret: uint8 (H, W, 3), RGB, at least 32 px a side.
+            url: The server's address, or a `Transport` with settings of its own, which then count.
+            covers: The pool that gives the cover. A secret that was sent before gets its old cover, so that sending
+                again repeats the identical photo.
+            cover: Or one cover, recorded in the user's ledger.
+            allow_reuse: Take `cover` even if it carries another secret, and record nothing.
+            public_key_ok: Send to other machines with weights that anyone can download.
+            token: Bearer token of the server.
+
+        Returns:
+            The result, its mask at the secret's own size.
+
+        Raises:
+            ImageError, CoverError, TransportError, ReplyError, EngineError: As the steps do.
+        """
+        from hidemia.runtime.transport import Transport  # noqa: PLC0415  httpx is for those who send
+
+        check_image(secret, "secret")
+        carrier = Transport(url, token=token) if isinstance(url, str) else url
+        carrier.check(self.manifest, public_key_ok=public_key_ok)
+        clock = _Clock()
+        stego = self.hide(secret, self.take(secret, covers=covers, cover=cover, allow_reuse=allow_reuse))
+        clock.lap("hide")
+        sent = png.encode(stego)
+        clock.lap("encode")
+        answer = carrier.exchange(sent, etag=self.manifest.etag)
+        clock.lap("trip")
+        try:
+            reply = png.decode(answer, name="reply")
+            clock.lap("decode")
+            result = self.recover(reply, sent=stego, size=(secret.shape[0], secret.shape[1]))
+        except ImageError as error:
+            raise ReplyError(str(error)) from error
+        return Result(
+            task=result.task,
+            classes=result.classes,
+            probability=result.probability,
+            mask=result.mask,
+            label=result.label,
+            integrity=result.integrity,
+            timings_ms={**clock.laps_ms, **result.timings_ms},
+        )
+
+    async def send_async(self, secret: Image, url: str | Transport, **settings: Any) -> Result:
+        """As `send`, off the event loop."""
+        return await asyncio.to_thread(lambda: self.send(secret, url, **settings))
+
+    def take(
+        self,
+        secret: Image,
+        *,
+        covers: CoverPool | None = None,
+        cover: Image | None = None,
+        allow_reuse: bool = False,
+    ) -> Image:
+        """Get the cover for a secret and bind the two for ever, before any stego exists.
+
+        Args:
+            secret: uint8 (H, W, 3), RGB.
+            covers: A pool to take a tile from.
+            cover: Or one cover; it is scaled to the network's size before it is recorded.
+            allow_reuse: With `cover`: record nothing and refuse nothing.
+
+        Returns:
+            uint8 (S, S, 3), RGB.
+
+        Raises:
+            CoverError: Neither or both are given, none is left, or the cover carries another secret.
+        """
+        if (covers is None) == (cover is None):
+            raise CoverError(
+                "send: expected covers or a cover, got neither or both; pass one of them", exit_code=2
+            )
+        if covers is not None:
+            return covers.take(self.binding(secret), self.image_size_px)
+        fitted = photo.fit(check_image(cover, "cover"), self.image_size_px)
+        if not allow_reuse:
+            Ledger().bind(fitted, self.binding(secret))
+        return fitted
+
+    def binding(self, secret: Image) -> bytes:
+        """What a cover is bound to: SHA-256 of the secret's pixels at the network's size and of the pair id."""
+        fitted = photo.fit(check_image(secret, "secret"), self.image_size_px)
+        return hashlib.sha256(self.manifest.pair_id.encode() + b"\0" + fitted.tobytes()).digest()
+
+    def close(self) -> None:
+        """Give both engines' memory back."""
+        self._hider.close()
+        self._recoverer.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_reply(self, reply: Image, sent: Image) -> Integrity:
+        limits = self.manifest.reply_limits
+        assert limits is not None  # noqa: S101  a client's manifest without them does not load
+        changed = similarity.changed_share(reply, sent)
+        if changed == 0:
+            raise ReplyError(
+                "reply: expected a photo that differs from the one sent, got the same photo; "
+                "the server did not analyse it: check the address"
+            )
+        decibel = similarity.psnr(reply, sent)
+        if decibel < limits.min_psnr_db:
+            raise ReplyError(
+                f"reply: expected at least {limits.min_psnr_db:.1f} dB against the photo sent, got {decibel:.1f} dB; "
+                "it answers another photo or was altered on the way: send again"
+            )
+        if changed < limits.min_changed_share:
+            raise ReplyError(
+                f"reply: expected at least {limits.min_changed_share:.1%} of values to differ from the photo sent, "
+                f"got {changed:.1%}; the server did not analyse it: check the address"
+            )
+        return Integrity(psnr_db=decibel, changed_share=changed)
+
+    def _result(
+        self,
+        probability: NDArray[np.float32],
+        size: tuple[int, int] | None,
+        integrity: Integrity,
+        timings_ms: dict[str, float],
+    ) -> Result:
+        manifest = self.manifest
+        mask = label = None
+        if not np.isfinite(probability).all():
+            raise EngineError("recover: expected finite probabilities, got others; export the bundle again")
+        if manifest.mask_threshold is not None and manifest.task == "segmentation":
+            mask = (probability >= np.float32(manifest.mask_threshold)).astype(np.uint8) * np.uint8(255)
+            mask = photo.scale_mask(mask, size) if size else mask
+        else:
+            label = manifest.classes[int(np.argmax(probability))]
+        return Result(
+            task=manifest.task,
+            classes=tuple(manifest.classes),
+            probability=probability,
+            mask=mask,
+            label=label,
+            integrity=integrity,
+            timings_ms=timings_ms,
+        )
+
+
+class _Clock:
+    """Laps of one trip, in ms, by name."""
+
+    def __init__(self) -> None:
+        self.laps_ms: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = perf_counter()
+        self.laps_ms[name] = (now - self._last) * 1e3
+        self._last = now
+
+
+def _batch(image: Image) -> Image:
+    return np.ascontiguousarray(image[None])

@@ -1,0 +1,209 @@
+"""A tiny model as real ONNX graphs in real bundles: hide, analyze and recover that can be checked by hand.
+
+hide     stego = cover with its lowest bit replaced by the secret's highest
+analyze  reply = stego with its second lowest bit replaced by its lowest
+recover  probability = share of channels whose second lowest bit is set in the reply
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from hidemia.runtime import manifest as manifests
+from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Tensor
+
+SIZE = 64
+PAIR_ID = "0123456789abcdef" * 4
+
+
+@dataclass(frozen=True)
+class Model:
+    client: Path
+    server: Path
+
+
+def _constants(**values: int) -> list[onnx.TensorProto]:
+    return [helper.make_tensor(name, TensorProto.UINT8, [], [value]) for name, value in values.items()]
+
+
+def _image(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.UINT8, ["batch", SIZE, SIZE, 3])
+
+
+def _save(name: str, nodes, inputs, outputs, constants) -> bytes:
+    graph = helper.make_graph(nodes, name, inputs, outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def hide_graph() -> bytes:
+    """stego = cover / 2 * 2 + secret / 128, in uint8."""
+    nodes = [
+        helper.make_node("Div", ["cover", "two"], ["half"]),
+        helper.make_node("Mul", ["half", "two"], ["even"]),
+        helper.make_node("Div", ["secret", "high"], ["bit"]),
+        helper.make_node("Add", ["even", "bit"], ["stego"]),
+    ]
+    return _save("hide", nodes, [_image("secret"), _image("cover")], [_image("stego")], _constants(two=2, high=128))
+
+
+def analyze_graph() -> bytes:
+    """reply = stego / 4 * 4 + 3 * (stego % 2), in uint8."""
+    nodes = [
+        helper.make_node("Div", ["stego", "four"], ["quarter"]),
+        helper.make_node("Mul", ["quarter", "four"], ["high"]),
+        helper.make_node("Mod", ["stego", "two"], ["bit"]),
+        helper.make_node("Mul", ["bit", "three"], ["low"]),
+        helper.make_node("Add", ["high", "low"], ["reply"]),
+    ]
+    return _save("analyze", nodes, [_image("stego")], [_image("reply")], _constants(two=2, three=3, four=4))
+
+
+def recover_graph(classes: int | None = None) -> bytes:
+    """probability = mean over channels (and over the image when classifying) of the reply's second lowest bit.
+
+    `sent` counts for nothing but must be there: it is multiplied by 0.
+    """
+    nodes = [
+        helper.make_node("Div", ["reply", "two"], ["half"]),
+        helper.make_node("Mod", ["half", "two"], ["bit"]),
+        helper.make_node("Mul", ["sent", "zero"], ["nothing"]),
+        helper.make_node("Add", ["bit", "nothing"], ["value"]),
+        helper.make_node("Cast", ["value"], ["float"], to=TensorProto.FLOAT),
+    ]
+    if classes is None:
+        nodes.append(helper.make_node("ReduceMean", ["float"], ["probability"], axes=[3], keepdims=0))
+        shape: list[int | str] = ["batch", SIZE, SIZE]
+        constants = _constants(two=2, zero=0)
+    else:
+        nodes += [
+            helper.make_node("ReduceMean", ["float"], ["share"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Unsqueeze", ["share", "last"], ["column"]),
+            helper.make_node("Sub", ["one", "column"], ["rest"]),
+            helper.make_node("Concat", ["rest", "column"], ["probability"], axis=1),
+        ]
+        shape = ["batch", classes]
+        last = helper.make_tensor("last", TensorProto.INT64, [1], [1])
+        one = helper.make_tensor("one", TensorProto.FLOAT, [], [1.0])
+        constants = [*_constants(two=2, zero=0), last, one]
+    output = helper.make_tensor_value_info("probability", TensorProto.FLOAT, shape)
+    return _save("recover", nodes, [_image("reply"), _image("sent")], [output], constants)
+
+
+def tensor(name: str, dtype: str = "uint8", shape: list[int | str] | None = None) -> Tensor:
+    image = dtype == "uint8"
+    return Tensor(
+        name=name,
+        dtype=dtype,
+        shape=shape or ["batch", SIZE, SIZE, 3],
+        layout="NHWC" if image else "NHW",
+        colour="RGB" if image else "",
+        value_range=(0.0, 255.0) if image else (0.0, 1.0),
+        meaning=name,
+    )
+
+
+def graph_entry(verb, data: bytes, inputs, outputs, **changes) -> Graph:
+    values = {
+        "verb": verb,
+        "path": f"{verb}.fp32.onnx",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size_bytes": len(data),
+        "precision": "fp32",
+        "precision_achieved": "fp32",
+        "fp32_nodes": [],
+        "opset": 17,
+        "ir_version": 8,
+        "form": "any" if verb == "analyze" else None,
+        "batch": (1, None),
+        "backends": ["onnxruntime"],
+        "inputs": inputs,
+        "outputs": outputs,
+    }
+    return Graph(**{**values, **changes})
+
+
+def make_manifest(role, graphs: list[Graph], **changes) -> Manifest:
+    values = {
+        "schema_version": 1,
+        "name": "tiny",
+        "role": role,
+        "pair_id": PAIR_ID,
+        "task": "segmentation",
+        "classes": ["lesion"],
+        "image_size_px": SIZE,
+        "mask_threshold": 0.5,
+        "reply_limits": ReplyLimits(min_psnr_db=30.0, min_changed_share=0.01) if role == "client" else None,
+        "graphs": graphs,
+        "weights_sha256": {},
+        "exporter": {"hidemia": "0"},
+        "licence": "Apache-2.0",
+        "intended_use": "tests",
+        "public_key": False,
+    }
+    return Manifest(**{**values, **changes})
+
+
+def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
+    """Write a client and a server bundle under `folder`; `changes` go into both manifests."""
+    if classes is not None:
+        changes = {"task": "classification", "classes": ["benign", "malignant"], "mask_threshold": None} | changes
+    hide, analyze, recover = hide_graph(), analyze_graph(), recover_graph(classes)
+    shape: list[int | str] = ["batch", SIZE, SIZE] if classes is None else ["batch", classes]
+    probability = tensor("probability", "float32", shape)
+    entries = {
+        "client": [
+            (graph_entry("hide", hide, [tensor("secret"), tensor("cover")], [tensor("stego")]), hide),
+            (graph_entry("recover", recover, [tensor("reply"), tensor("sent")], [probability]), recover),
+        ],
+        "server": [(graph_entry("analyze", analyze, [tensor("stego")], [tensor("reply")]), analyze)],
+    }
+    for role, files in entries.items():
+        (folder / role).mkdir(parents=True)
+        for graph, data in files:
+            (folder / role / graph.path).write_bytes(data)
+        manifest = make_manifest(role, [graph for graph, _ in files], **changes)
+        (folder / role / manifests.FILE_NAME).write_bytes(manifests.dump(manifest))
+    return Model(folder / "client", folder / "server")
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory) -> Model:
+    return make_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def own_ledger(tmp_path, monkeypatch) -> None:
+    """No test writes into the user's ledger."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("HIDEMIA_TOKEN", raising=False)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def photo_like(rng: np.random.Generator, height: int = SIZE, width: int = SIZE) -> np.ndarray:
+    """Smooth noise between 40 and 215: neither flat nor clipped."""
+    y, x = np.mgrid[0:height, 0:width]
+    phase = rng.uniform(0, 6.28, (3, 2))
+    waves = [np.sin(x / 9 + phase[c, 0]) + np.sin(y / 7 + phase[c, 1]) for c in range(3)]
+    image = 127.5 + 35 * np.stack(waves, axis=-1) + rng.normal(0, 4, (height, width, 3))
+    return np.clip(image, 40, 215).astype(np.uint8)
+
+
+def secret_like(height: int = SIZE, width: int = SIZE) -> np.ndarray:
+    """A bright disc on a dark ground: the tiny model's mask is the disc."""
+    y, x = np.mgrid[0:height, 0:width]
+    disc = ((y - height / 2) / (height / 4)) ** 2 + ((x - width / 2) / (width / 4)) ** 2 <= 1
+    return np.repeat(np.where(disc, 220, 30).astype(np.uint8)[..., None], 3, axis=2)
