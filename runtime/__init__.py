@@ -1,4 +1,4 @@
-"""The device's and the server's side of HideMIA: numpy, OpenCV and one inference engine; no torch, no onnx."""
+"""The device's and the server's side: numpy, OpenCV and one inference engine; no torch, no onnx."""
 
 from hidemia.runtime.client import Client
 from hidemia.runtime.covers import CoverPool

@@ -1,6 +1,7 @@
-"""The photo service: `POST /v1/photos` takes one PNG and answers one PNG; health and metrics are an app of their own.
+"""The photo service: `POST /v1/photos` takes one PNG and answers one PNG.
 
-Nothing on the wire says what it is for: error bodies are neutral, and reasons go to the log.
+Health and metrics are an app of their own. Nothing on the wire says what it is for: error bodies are neutral,
+and reasons go to the log.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ class PhotoService:
         gone = asyncio.ensure_future(_disconnect(request))
         either: set[asyncio.Future[Any]] = {reply, gone}
         try:
-            # A photo in the engine may pass its deadline there; what the queue holds is dropped by the worker.
+            # The worker drops what is late in the queue; this is for a photo that is late in the engine.
             await asyncio.wait(either, timeout=self.settings.deadline_s, return_when=asyncio.FIRST_COMPLETED)
             if reply.done():
                 return reply.result()

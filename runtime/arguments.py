@@ -1,4 +1,4 @@
-"""What the verbs share: a parser whose errors are one line, the options they have in common, and the way out."""
+"""What the verbs share: a parser whose errors are one line, common options, and files written whole."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
     """
     if path.suffix.lower() not in suffixes:
         raise usage_error(
-            f"--out {path}: expected a name that ends in {' or '.join(suffixes)}, got {path.suffix or 'no suffix'}"
+            f"--out {path}: expected a name that ends in {' or '.join(suffixes)}, "
+            f"got {path.suffix or 'no suffix'}; rename it"
         )
     if not path.parent.is_dir():
         raise usage_error(f"--out {path}: expected an existing folder, got {path.parent}; make it first")

@@ -44,7 +44,8 @@ class Bundle:
             data = _read(file, _MAX_MANIFEST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(
-                f"{path}: expected a {role} bundle, got no {manifests.FILE_NAME}; name the folder that holds it",
+                f"{path}: expected a {role} bundle, got no {manifests.FILE_NAME}; "
+                "name the folder that holds it",
                 exit_code=2,
             ) from None
         manifest = manifests.load(data, str(file))
@@ -86,8 +87,8 @@ class Bundle:
             if g.verb == verb
         )
         raise BundleError(
-            f"{self.path}: expected a graph for {verb}, {precision or 'any precision'} on {backend} for batch {batch}, "
-            f"got {offered or 'none'}; ask for one of these or export the bundle again",
+            f"{self.path}: expected a graph for {verb}, {precision or 'any precision'} on {backend} "
+            f"for batch {batch}, got {offered or 'none'}; ask for one of these or export the bundle again",
             exit_code=2,
         )
 

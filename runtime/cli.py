@@ -1,4 +1,4 @@
-"""The `hidemia` command: finds a verb among the installed layers, runs it, and gives its errors in one line."""
+"""The `hidemia` command: finds a verb among the installed layers and runs it; errors are one line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     return _run(verb, verbs[verb], rest)
 
 
-def _run(verb: str, entry: EntryPoint, arguments: list[str]) -> int:
+def _run(verb: str, entry: EntryPoint, arguments: list[str]) -> int:  # noqa: PLR0911  one for each way to end
     name = f"hidemia {verb}"
     try:
         command: Callable[[list[str]], int] = entry.load()
@@ -67,7 +67,7 @@ def _run(verb: str, entry: EntryPoint, arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        # The contract with every layer: an exception with an integer exit_code is one line, anything else is a bug.
+        # The contract with every layer: an integer exit_code makes it one line; anything else is a bug.
         code = getattr(error, "exit_code", None)
         if isinstance(code, int):
             return _fail(name, error, code)
@@ -89,8 +89,10 @@ def _missing(verb: str, entry: EntryPoint, error: ModuleNotFoundError) -> str:
 
 def _usage(verbs: list[str]) -> str:
     return (
-        "usage: hidemia VERB ...\n\nHide a medical image in a photo, have the photo analysed, recover the result.\n\n"
-        f"verbs: {', '.join(verbs)}\n\nhidemia VERB --help says what it takes. Research use; not a medical device.\n"
+        "usage: hidemia VERB ...\n\n"
+        "Hide a medical image in a photo, have the photo analysed, recover the result.\n\n"
+        f"verbs: {', '.join(verbs)}\n\n"
+        "hidemia VERB --help says what it takes. Research use; not a medical device.\n"
     )
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hidemia.runtime import photo, png, similarity
+from hidemia.runtime import photo, similarity
 from hidemia.runtime.arrays import Image, check_image, check_photo
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.covers import CoverPool
 from hidemia.runtime.engine import Engine, OnnxEngine
-from hidemia.runtime.errors import CoverError, EngineError, ImageError, ReplyError
-from hidemia.runtime.ledger import Ledger
+from hidemia.runtime.errors import EngineError, ImageError, ReplyError
 from hidemia.runtime.manifest import Manifest, Precision
 from hidemia.runtime.result import Integrity, Result
 from numpy.typing import NDArray
@@ -27,7 +25,7 @@ __all__ = ["Client"]
 
 
 class Client:
-    """The hide and recover networks of a client bundle, loaded. Made by `Client.load`; safe across threads."""
+    """The hide and recover networks of a bundle, loaded. Made by `Client.load`; safe across threads."""
 
     def __init__(self, manifest: Manifest, hider: Engine, recoverer: Engine) -> None:
         self.manifest = manifest
@@ -89,7 +87,7 @@ class Client:
 
         Raises:
             ImageError: An image has another shape or dtype.
-            ReplyError: The reply equals what was sent, or lies too far from it: it is no answer to this photo.
+            ReplyError: The reply equals what was sent, or lies too far from it: no answer to this photo.
             EngineError: The engine failed.
         """
         check_photo(reply, "reply", self.image_size_px)
@@ -120,8 +118,8 @@ class Client:
         Args:
             secret: uint8 (H, W, 3), RGB, at least 32 px a side.
             url: The server's address, or a `Transport` with settings of its own, which then count.
-            covers: The pool that gives the cover. A secret that was sent before gets its old cover, so that sending
-                again repeats the identical photo.
+            covers: The pool that gives the cover. A secret that was sent before gets its old cover, so that
+                sending again repeats the identical photo.
             cover: Or one cover, recorded in the user's ledger.
             allow_reuse: Take `cover` even if it carries another secret, and record nothing.
             public_key_ok: Send to other machines with weights that anyone can download.
@@ -133,75 +131,22 @@ class Client:
         Raises:
             ImageError, CoverError, TransportError, ReplyError, EngineError: As the steps do.
         """
-        from hidemia.runtime.transport import Transport  # noqa: PLC0415  httpx is for those who send
+        from hidemia.runtime import trip  # noqa: PLC0415  it brings httpx, for those who send
 
-        check_image(secret, "secret")
-        carrier = Transport(url, token=token) if isinstance(url, str) else url
-        carrier.check(self.manifest, public_key_ok=public_key_ok)
-        clock = _Clock()
-        stego = self.hide(secret, self.take(secret, covers=covers, cover=cover, allow_reuse=allow_reuse))
-        clock.lap("hide")
-        sent = png.encode(stego)
-        clock.lap("encode")
-        answer = carrier.exchange(sent, etag=self.manifest.etag)
-        clock.lap("trip")
-        try:
-            reply = png.decode(answer, name="reply")
-            clock.lap("decode")
-            result = self.recover(reply, sent=stego, size=(secret.shape[0], secret.shape[1]))
-        except ImageError as error:
-            raise ReplyError(str(error)) from error
-        return Result(
-            task=result.task,
-            classes=result.classes,
-            probability=result.probability,
-            mask=result.mask,
-            label=result.label,
-            integrity=result.integrity,
-            timings_ms={**clock.laps_ms, **result.timings_ms},
+        return trip.send(
+            self,
+            secret,
+            url,
+            covers=covers,
+            cover=cover,
+            allow_reuse=allow_reuse,
+            public_key_ok=public_key_ok,
+            token=token,
         )
 
     async def send_async(self, secret: Image, url: str | Transport, **settings: Any) -> Result:
         """As `send`, off the event loop."""
         return await asyncio.to_thread(lambda: self.send(secret, url, **settings))
-
-    def take(
-        self,
-        secret: Image,
-        *,
-        covers: CoverPool | None = None,
-        cover: Image | None = None,
-        allow_reuse: bool = False,
-    ) -> Image:
-        """Get the cover for a secret and bind the two for ever, before any stego exists.
-
-        Args:
-            secret: uint8 (H, W, 3), RGB.
-            covers: A pool to take a tile from.
-            cover: Or one cover; it is scaled to the network's size before it is recorded.
-            allow_reuse: With `cover`: record nothing and refuse nothing.
-
-        Returns:
-            uint8 (S, S, 3), RGB.
-
-        Raises:
-            CoverError: Neither or both are given, none is left, or the cover carries another secret.
-        """
-        if (covers is None) == (cover is None):
-            raise CoverError(
-                "send: expected covers or a cover, got neither or both; pass one of them", exit_code=2
-            )
-        if covers is not None:
-            return covers.take(self.binding(secret), self.image_size_px)
-        fitted = photo.fit(check_image(cover, "cover"), self.image_size_px)
-        if not allow_reuse:
-            Ledger().bind(fitted, self.binding(secret))
-        return fitted
-
-    def binding(self, secret: Image) -> bytes:
-        """What a cover is bound to: SHA-256 of the secret's pixels at the network's size and of the pair id."""
-        fitted = photo.fit(check_image(secret, "secret"), self.image_size_px)
-        return hashlib.sha256(self.manifest.pair_id.encode() + b"\0" + fitted.tobytes()).digest()
 
     def close(self) -> None:
         """Give both engines' memory back."""
@@ -226,13 +171,13 @@ class Client:
         decibel = similarity.psnr(reply, sent)
         if decibel < limits.min_psnr_db:
             raise ReplyError(
-                f"reply: expected at least {limits.min_psnr_db:.1f} dB against the photo sent, got {decibel:.1f} dB; "
-                "it answers another photo or was altered on the way: send again"
+                f"reply: expected at least {limits.min_psnr_db:.1f} dB against the photo sent, "
+                f"got {decibel:.1f} dB; it answers another photo or was altered on the way: send again"
             )
         if changed < limits.min_changed_share:
             raise ReplyError(
-                f"reply: expected at least {limits.min_changed_share:.1%} of values to differ from the photo sent, "
-                f"got {changed:.1%}; the server did not analyse it: check the address"
+                f"reply: expected at least {limits.min_changed_share:.1%} of values to differ from the photo "
+                f"sent, got {changed:.1%}; the server did not analyse it: check the address"
             )
         return Integrity(psnr_db=decibel, changed_share=changed)
 
@@ -261,19 +206,6 @@ class Client:
             integrity=integrity,
             timings_ms=timings_ms,
         )
-
-
-class _Clock:
-    """Laps of one trip, in ms, by name."""
-
-    def __init__(self) -> None:
-        self.laps_ms: dict[str, float] = {}
-        self._last = perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = perf_counter()
-        self.laps_ms[name] = (now - self._last) * 1e3
-        self._last = now
 
 
 def _batch(image: Image) -> Image:

@@ -97,7 +97,7 @@ def _bundle(role: Role, given: Path | None) -> Iterator[Finding]:
     if manifest.public_key:
         yield (
             "warn",
-            f"{role} bundle {manifest.name}: its weights are published, so anyone can recover: a demonstration",
+            f"{role} bundle {manifest.name}: its weights are published: anyone can recover",
         )
     elif role == "client" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield "warn", f"{path}: whoever reads it can recover: chmod -R go= {path}"

@@ -56,7 +56,7 @@ class EngineError(HidemiaError):
 
 
 class ReplyError(HidemiaError):
-    """A reply must not be turned into a result: equal to what was sent, too far from it, or of another model."""
+    """A reply must give no result: equal to what was sent, too far from it, or of another model."""
 
 
 class CoverError(HidemiaError):

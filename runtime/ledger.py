@@ -86,7 +86,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        # A connection each time: it needs no lock of ours, survives a fork, and costs less than a millisecond.
+        # A connection each time: no lock of ours, safe after a fork, and less than a millisecond.
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.touch(mode=0o600, exist_ok=True)

@@ -167,5 +167,5 @@ def load(data: bytes, name: str = FILE_NAME) -> Manifest:
 
 
 def dump(manifest: Manifest) -> bytes:
-    """Write a manifest canonically: keys sorted, two spaces, a newline at the end; equal manifests, equal bytes."""
+    """Write a manifest canonically: keys sorted, two spaces, a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"

@@ -24,8 +24,8 @@ def load(path: str | Path, *, limits: Limits = headers.PHOTO) -> Image:
         limits: Refused before decoding when larger.
 
     Returns:
-        uint8 (H, W, 3), RGB, at least 32 px a side. 16-bit values keep their full scale (divided by 257); an alpha
-        channel that is opaque everywhere is dropped; a JPEG is turned as its orientation tag says.
+        uint8 (H, W, 3), RGB, at least 32 px a side. 16-bit values keep their full scale (divided by 257); an
+        alpha channel that is opaque everywhere is dropped; a JPEG is turned as its orientation tag says.
 
     Raises:
         ImageError: No such file, not such an image, damaged, too large, too small, or really transparent.
@@ -64,7 +64,7 @@ def decode(data: bytes, *, limits: Limits = headers.PHOTO, name: str = "image") 
     if header.format == "PNG":
         pixels: NDArray[Any] | None = png.decode_any(data, limits=limits, name=name)
     elif header.format == "JPEG":
-        # Decoders fill what is missing with grey. A scan that ends has an end marker behind the last start of scan.
+        # Some decoders fill what is missing with grey. A whole file has an end marker after its last scan.
         if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
             raise ImageError(f"{name}: expected a whole JPEG, got one that is cut short; copy it again")
         pixels = _imdecode(data, cv2.IMREAD_COLOR)

@@ -1,7 +1,7 @@
-"""PNG in and out, exactly: every chunk is checked before the decoder runs, and none but the three needed is written.
+"""PNG in and out, exactly: every chunk is checked before the decoder runs, only what is needed is written.
 
-OpenCV decodes some damaged files without a word and prints a line of its own for others, so the container, its
-checksums and the length of the pixel stream are checked here first.
+Decoders pass some damaged files without a word and print a line of their own for others, so the container,
+its checksums and the length of the pixel stream are checked here first.
 """
 
 from __future__ import annotations

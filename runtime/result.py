@@ -33,8 +33,8 @@ class Result:
     Attributes:
         task: segmentation or classification.
         classes: Their names, in the order of `probability`.
-        probability: float32 in 0..1. Segmentation: (S, S) at the network's size, for `classes[0]`. Classification:
-            (K,), one for each class.
+        probability: float32 in 0..1. Segmentation: (S, S) at the network's size, for `classes[0]`.
+            Classification: (K,), one for each class.
         mask: uint8 (H, W), 0 or 255, at the size asked for; None in classification.
         label: The most probable class; None in segmentation.
         integrity: How the reply relates to what was sent.

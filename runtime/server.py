@@ -15,7 +15,7 @@ __all__ = ["Server"]
 
 
 class Server:
-    """The analyze network of a server bundle, loaded. Made by `Server.load`; safe to call from several threads."""
+    """The analyze network of a bundle, loaded. Made by `Server.load`; safe across threads."""
 
     def __init__(self, manifest: Manifest, engines: list[tuple[Graph, Engine]]) -> None:
         self.manifest = manifest
@@ -71,8 +71,8 @@ class Server:
             return reply
         if stego.dtype != np.uint8 or stego.shape[1:] != (size, size, 3) or not len(stego):
             raise ImageError(
-                f"stego: expected a uint8 batch (N, {size}, {size}, 3) in RGB, got {stego.dtype} {stego.shape}; "
-                "pass each exactly as it was received"
+                f"stego: expected a uint8 batch (N, {size}, {size}, 3) in RGB, "
+                f"got {stego.dtype} {stego.shape}; pass each exactly as it was received"
             )
         replies, done = [], 0
         while done < len(stego):

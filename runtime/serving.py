@@ -87,10 +87,10 @@ def serve(arguments: list[str]) -> int:
     token = read_token(options.token_file)
     guarded = options.tls_cert and (token or options.client_ca)
     if not is_loopback(options.host) and not guarded and not options.insecure:
+        got = "TLS alone" if options.tls_cert else "no TLS"
         raise usage_error(
-            f"--host {options.host}: expected TLS and a token or client certificates beyond this machine, got "
-            f"{'TLS alone' if options.tls_cert else 'no TLS'}; pass --tls-cert, --tls-key and --token-file, "
-            "or --insecure"
+            f"--host {options.host}: expected TLS and a token or client certificates beyond this machine, "
+            f"got {got}; pass --tls-cert, --tls-key and --token-file, or --insecure"
         )
     settings = Settings(
         max_batch_size=options.max_batch_size,
@@ -100,6 +100,7 @@ def serve(arguments: list[str]) -> int:
         max_body_bytes=options.max_body_bytes,
         token=token,
     )
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     logging.getLogger("hidemia").setLevel(logging.INFO)
     with Server.load(options.server, threads=options.threads) as server, contextlib.ExitStack() as sockets:
         service = PhotoService(server, settings)
@@ -191,7 +192,8 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         raise TransportError(
-            f"{host}:{port}: expected a free address of this machine, got: {error}; choose another --host or --port"
+            f"{host}:{port}: expected a free address of this machine, got: {error}; "
+            "choose another --host or --port"
         ) from None
 
 

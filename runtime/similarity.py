@@ -39,7 +39,7 @@ def psnr(a: Image, b: Image) -> float:
 
 
 def ssim(a: Image, b: Image) -> float:
-    """Structural similarity: Gaussian window 11, sigma 1.5, data range 255, mean over channels and whole windows.
+    """Structural similarity: Gaussian window 11, sigma 1.5, data range 255, mean over whole windows.
 
     Args:
         a: uint8 (H, W, 3), RGB, at least 11 px a side.

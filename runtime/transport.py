@@ -69,8 +69,8 @@ class Transport:
             )
         if attempts < 1 or timeout_s <= 0:
             raise TransportError(
-                f"transport: expected at least one attempt and a timeout above 0 s, got {attempts} and {timeout_s}; "
-                "raise them",
+                f"transport: expected at least one attempt and a timeout above 0 s, "
+                f"got {attempts} and {timeout_s}; raise them",
                 exit_code=2,
             )
         self._shown = f"{address.scheme}://{address.netloc.decode('ascii')}"
@@ -93,8 +93,8 @@ class Transport:
         """
         if manifest.public_key and not self.loopback and not public_key_ok:
             raise TransportError(
-                f"{self._shown}: expected a private model, got {manifest.name!r}, whose published weights let anyone "
-                "recover; train your own pair, or pass --public-key-ok (public_key_ok=True)",
+                f"{self._shown}: expected a private model, got {manifest.name!r}, whose published weights "
+                "let anyone recover; train your own pair, or pass --public-key-ok (public_key_ok=True)",
                 exit_code=2,
             )
 
@@ -116,7 +116,7 @@ class Transport:
             except httpx.TransportError as error:
                 failure = TransportError(
                     f"{self._shown}: expected an answer, got {_reason(error)} in {attempt} "
-                    f"{'attempt' if attempt == 1 else 'attempts'}; check that the server runs and the address is right"
+                    f"{'attempt' if attempt == 1 else 'attempts'}; check the address and that the server runs"
                 )
                 if _is_final(error):
                     raise failure from error
@@ -162,14 +162,16 @@ class Transport:
                 body += part
                 if len(body) > _MAX_REPLY_BYTES:
                     raise TransportError(
-                        f"{self._shown}: expected at most {_MAX_REPLY_BYTES} bytes, got more; check the address"
+                        f"{self._shown}: expected at most {_MAX_REPLY_BYTES} bytes, got more; "
+                        "check the address"
                     )
             return response.status_code, response.headers, bytes(body)
 
     def _check_answer(self, headers: httpx.Headers, etag: str) -> None:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "image/png":
             raise TransportError(
-                f"{self._shown}: expected image/png, got {headers.get('content-type', 'no type')}; check the address"
+                f"{self._shown}: expected image/png, got {headers.get('content-type', 'no type')}; "
+                "check the address"
             )
         # A gateway that compresses marks the tag as weak.
         got = headers.get("etag", "none").removeprefix("W/")

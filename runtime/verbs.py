@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from hidemia.runtime import defaults, headers, photo, png
+from hidemia.runtime import defaults, headers, photo, png, trip
 from hidemia.runtime.arguments import Parser, check_output, say, usage_error, write
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.client import Client
@@ -16,6 +16,7 @@ from hidemia.runtime.covers import CoverPool
 from hidemia.runtime.manifest import Manifest
 from hidemia.runtime.result import Result
 from hidemia.runtime.server import Server
+from hidemia.runtime.transport import Transport
 
 __all__ = ["analyze", "hide", "recover", "send"]
 
@@ -39,7 +40,8 @@ def hide(arguments: list[str]) -> int:
     check_output(options.out, (".png",))
     secret, cover = photo.load(options.secret), photo.load(options.cover)
     with Client.load(options.client, threads=options.threads) as client:
-        stego = client.hide(secret, client.take(secret, cover=cover, allow_reuse=options.allow_reuse))
+        cover = trip.take(client.manifest, secret, cover=cover, allow_reuse=options.allow_reuse)
+        stego = client.hide(secret, cover)
     write(options.out, png.encode(stego))
     say(f"wrote {options.out}")
     return 0
@@ -125,9 +127,6 @@ def send(arguments: list[str]) -> int:
         parser.error("--client-cert and --client-key go together")
     check_output(options.out, _RESULTS)
     secret = photo.load(options.secret)
-
-    from hidemia.runtime.transport import Transport  # noqa: PLC0415  the other verbs start faster without httpx
-
     carrier = Transport(
         options.url,
         token=read_token(options.token_file),
@@ -146,7 +145,7 @@ def send(arguments: list[str]) -> int:
 
 
 def read_token(file: Path | None) -> str | None:
-    """Read a bearer token from a file, else from the environment; never from the command line, which others can see.
+    """Read a bearer token from a file or the environment; others can see the command line.
 
     Raises:
         HidemiaError: The file cannot be read or is empty.

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
-
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Tensor
+from onnx import TensorProto, helper
 
 SIZE = 64
 PAIR_ID = "0123456789abcdef" * 4
@@ -53,7 +52,9 @@ def hide_graph() -> bytes:
         helper.make_node("Div", ["secret", "high"], ["bit"]),
         helper.make_node("Add", ["even", "bit"], ["stego"]),
     ]
-    return _save("hide", nodes, [_image("secret"), _image("cover")], [_image("stego")], _constants(two=2, high=128))
+    return _save(
+        "hide", nodes, [_image("secret"), _image("cover")], [_image("stego")], _constants(two=2, high=128)
+    )
 
 
 def analyze_graph() -> bytes:
@@ -69,7 +70,7 @@ def analyze_graph() -> bytes:
 
 
 def recover_graph(classes: int | None = None) -> bytes:
-    """probability = mean over channels (and over the image when classifying) of the reply's second lowest bit.
+    """probability = mean of the reply's second lowest bit, over channels or, when classifying, over the image.
 
     `sent` counts for nothing but must be there: it is multiplied by 0.
     """
@@ -156,7 +157,11 @@ def make_manifest(role, graphs: list[Graph], **changes) -> Manifest:
 def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
     """Write a client and a server bundle under `folder`; `changes` go into both manifests."""
     if classes is not None:
-        changes = {"task": "classification", "classes": ["benign", "malignant"], "mask_threshold": None} | changes
+        changes = {
+            "task": "classification",
+            "classes": ["benign", "malignant"],
+            "mask_threshold": None,
+        } | changes
     hide, analyze, recover = hide_graph(), analyze_graph(), recover_graph(classes)
     shape: list[int | str] = ["batch", SIZE, SIZE] if classes is None else ["batch", classes]
     probability = tensor("probability", "float32", shape)
