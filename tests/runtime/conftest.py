@@ -7,14 +7,25 @@ recover  probability = share of channels whose second lowest bit is set in the r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+import uvicorn
+from hidemia.runtime import Client, Server
 from hidemia.runtime import manifest as manifests
+from hidemia.runtime.app import PhotoService
 from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Tensor
 from onnx import TensorProto, helper
 
@@ -70,7 +81,7 @@ def analyze_graph() -> bytes:
 
 
 def recover_graph(classes: int | None = None) -> bytes:
-    """probability = mean of the reply's second lowest bit, over channels or, when classifying, over the image.
+    """probability = mean of the reply's second lowest bit, over channels or over the image.
 
     `sent` counts for nothing but must be there: it is multiplied by 0.
     """
@@ -182,8 +193,64 @@ def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
 
 
 @pytest.fixture(scope="session")
+def tiny() -> SimpleNamespace:
+    """The helpers of this file, which tests cannot import."""
+    return SimpleNamespace(
+        size=SIZE,
+        make_model=make_model,
+        make_manifest=make_manifest,
+        analyze_graph=analyze_graph,
+        hide_graph=hide_graph,
+        graph_entry=graph_entry,
+        tensor=tensor,
+        photo=photo_like,
+        secret=secret_like,
+        png=make_png,
+        running=running,
+    )
+
+
+@pytest.fixture(scope="session")
 def model(tmp_path_factory) -> Model:
     return make_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def server(model) -> Iterator[Server]:
+    with Server.load(model.server, threads=1) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def client(model) -> Iterator[Client]:
+    with Client.load(model.client, threads=1) as client:
+        yield client
+
+
+@pytest.fixture
+def service_url(server) -> Iterator[str]:
+    """A photo service on loopback, over real HTTP."""
+    with running(PhotoService(server).photos) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def running(app) -> Iterator[str]:
+    """Run an ASGI app in uvicorn on a free port of loopback."""
+    uvicorn_server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", log_config=None, timeout_graceful_shutdown=10)
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=uvicorn_server.run, args=([listening],))
+        thread.start()
+        while not uvicorn_server.started:
+            assert thread.is_alive()
+            time.sleep(0.005)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            uvicorn_server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -212,3 +279,24 @@ def secret_like(height: int = SIZE, width: int = SIZE) -> np.ndarray:
     y, x = np.mgrid[0:height, 0:width]
     disc = ((y - height / 2) / (height / 4)) ** 2 + ((x - width / 2) / (width / 4)) ** 2 <= 1
     return np.repeat(np.where(disc, 220, 30).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def make_png(
+    width: int,
+    height: int,
+    *,
+    depth: int = 8,
+    colour: int = 2,
+    raw: bytes | None = None,
+    extra=(),
+    interlace: int = 0,
+) -> bytes:
+    """A PNG written by hand: zeros unless `raw` is given; `extra` chunks go before IDAT."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    if raw is None:
+        raw = bytes(height * (1 + (width * depth * channels + 7) // 8))
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, body in [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(raw)), (b"IEND", b"")]:
+        parts += [struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(kind + body))]
+    return b"".join(parts)
