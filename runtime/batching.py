@@ -12,7 +12,7 @@ from time import monotonic
 
 import numpy as np
 from hidemia.runtime.arrays import Image
-from hidemia.runtime.errors import HidemiaError
+from hidemia.runtime.errors import EngineError, HidemiaError
 
 __all__ = ["Batcher", "Busy"]
 
@@ -140,10 +140,13 @@ class Batcher:
         start = monotonic()
         try:
             replies = self._analyze(np.stack([job.stego for job in batch]))
+            if len(replies) != len(batch):
+                raise EngineError(f"analyze: expected {len(batch)} replies, got {len(replies)}; export again")
         except Exception as error:
             # Whatever the engine raised, those who wait must hear of it and the worker must go on.
             if not isinstance(error, HidemiaError):
                 logger.exception("the engine failed")
+                error = EngineError(f"analyze: {type(error).__name__}: {error}")
             for job in batch:
                 job.future.set_exception(error)
             return

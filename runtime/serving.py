@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -23,10 +24,11 @@ from hidemia.runtime.transport import is_loopback
 from hidemia.runtime.verbs import TOKEN_VARIABLE, read_token
 from starlette.applications import Starlette
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve"]
 
 _MAX_CONNECTIONS = 1024
 _GRACE_S = 30
+_BACKLOG = 2048
 
 
 def serve(arguments: list[str]) -> int:
@@ -104,12 +106,12 @@ def serve(arguments: list[str]) -> int:
     logging.getLogger("hidemia").setLevel(logging.INFO)
     with Server.load(options.server, threads=options.threads) as server, contextlib.ExitStack() as sockets:
         service = PhotoService(server, settings)
-        photos = sockets.enter_context(_listen(options.host, options.port))
+        photos = sockets.enter_context(listen(options.host, options.port))
         port = photos.getsockname()[1]
         health_port = options.health_port
         if health_port is None:
             health_port = port + 1 if options.port else 0
-        health = sockets.enter_context(_listen(options.health_host, health_port))
+        health = sockets.enter_context(listen(options.health_host, health_port))
         scheme = "https" if options.tls_cert else "http"
         ready = (
             f"serving {server.manifest.name} on {_address(scheme, options.host, photos)}, "
@@ -186,11 +188,28 @@ def _photos_config(service: PhotoService, options: argparse.Namespace) -> uvicor
     return config
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening TCP socket.
+
+    Args:
+        host: An address or name of this machine.
+        port: 0 for any free one.
+
+    Raises:
+        TransportError: The address is not this machine's, or the port is taken.
+    """
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; else each answer of two
+    # writes waits 40 ms for the client's delayed acknowledgement.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        if os.name == "posix":  # on Windows it would let two servers share a port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+        return listening
     except (OSError, OverflowError) as error:
+        listening.close()
         raise TransportError(
             f"{host}:{port}: expected a free address of this machine, got: {error}; "
             "choose another --host or --port"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import socket
 import struct
 import threading
 import time
@@ -27,6 +26,7 @@ from hidemia.runtime import Client, Server
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.app import PhotoService
 from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Tensor
+from hidemia.runtime.serving import listen
 from onnx import TensorProto, helper
 
 SIZE = 64
@@ -240,7 +240,7 @@ def running(app) -> Iterator[str]:
     uvicorn_server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", log_config=None, timeout_graceful_shutdown=10)
     )
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with listen("127.0.0.1", 0) as listening:
         thread = threading.Thread(target=uvicorn_server.run, args=([listening],))
         thread.start()
         while not uvicorn_server.started:

@@ -80,8 +80,8 @@ def test_the_first_that_serves_is_taken(tiny, tmp_path, monkeypatch):
     with pytest.raises(BundleError) as caught:
         bundle.graph("analyze", precision="fp16", batch=2)
     assert str(caught.value) == (
-        f"{tmp_path}: expected a graph for analyze, fp16 on onnxruntime for batch 2, got fp32 on tensorrt for batch "
-        "1..1, fp32 on onnxruntime for batch 1..1, fp32 on onnxruntime for batch 1.., int8 on onnxruntime for batch "
-        "1..; ask for one of these or export the bundle again"
+        f"{tmp_path}: expected a graph for analyze, fp16 on onnxruntime for batch 2, got "
+        "fp32 on tensorrt for batch 1..1, fp32 on onnxruntime for batch 1..1, fp32 on onnxruntime for batch "
+        "1.., int8 on onnxruntime for batch 1..; ask for one of these or export the bundle again"
     )
     assert caught.value.exit_code == 2

@@ -40,7 +40,7 @@ def test_closed(bundle):
 def test_a_failing_run_is_one_error(bundle, capfd):
     with (
         OnnxEngine(bundle, bundle.graph("analyze"), threads=1) as engine,
-        pytest.raises(EngineError, match="analyze.fp32.onnx: onnxruntime failed"),
+        pytest.raises(EngineError, match=r"analyze\.fp32\.onnx: onnxruntime failed"),
     ):
         engine.run({"stego": np.zeros((1, 3, 3, 3), np.uint8)})
     assert capfd.readouterr() == ("", "")
@@ -48,7 +48,7 @@ def test_a_failing_run_is_one_error(bundle, capfd):
 
 def test_not_a_graph(tiny, tmp_path, capfd):
     bundle = bundle_of(tiny, tmp_path, b"not onnx at all")
-    with pytest.raises(EngineError, match="analyze.fp32.onnx: onnxruntime cannot load it"):
+    with pytest.raises(EngineError, match=r"analyze\.fp32\.onnx: onnxruntime cannot load it"):
         OnnxEngine(bundle, bundle.manifest.graphs[0])
     assert capfd.readouterr() == ("", "")
 
@@ -66,7 +66,7 @@ def test_not_a_graph(tiny, tmp_path, capfd):
 def test_a_manifest_of_another_graph(tiny, tmp_path, inputs):
     tensors = [tiny.tensor(name, **changes) for name, changes in inputs]
     bundle = bundle_of(tiny, tmp_path, tiny.analyze_graph(), inputs=tensors)
-    with pytest.raises(BundleError, match="analyze.fp32.onnx inputs: expected"):
+    with pytest.raises(BundleError, match=r"analyze\.fp32\.onnx inputs: expected"):
         OnnxEngine(bundle, bundle.manifest.graphs[0])
 
 

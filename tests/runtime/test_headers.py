@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import cv2
 import numpy as np
 import pytest
@@ -53,10 +55,8 @@ def test_random_damage_is_an_image_error_or_a_header(suffix):
         data = bytearray(whole)
         for at in rng.integers(0, min(len(data), 300), 4):
             data[at] = rng.integers(256)
-        try:
+        with contextlib.suppress(ImageError):
             headers.read(bytes(data), "x")
-        except ImageError as error:
-            assert "\n" not in str(error)
 
 
 def test_limits():

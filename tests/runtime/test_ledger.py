@@ -24,7 +24,8 @@ def test_a_cover_is_bound_for_ever(rng):
     with pytest.raises(CoverError) as caught:
         Ledger().bind(cover, b"b")
     assert str(caught.value) == (
-        "cover: expected one that was never used, got one that already carries another secret; take another cover"
+        "cover: expected one that was never used, got one that already carries another secret; "
+        "take another cover"
     )
     Ledger().bind(cover, b"a")
     assert Ledger().bound_to(b"a") == {pixels_key(cover)}
