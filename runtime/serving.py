@@ -198,7 +198,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         TransportError: The address is not this machine's, or the port is taken.
     """
-    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; else each answer of two
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; else an answer of two
     # writes waits 40 ms for the client's delayed acknowledgement.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

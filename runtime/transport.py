@@ -6,8 +6,8 @@ import contextlib
 import ipaddress
 import logging
 import ssl
-import time
 from pathlib import Path
+from time import sleep
 
 import httpx
 from hidemia.runtime.errors import ReplyError, TransportError
@@ -132,7 +132,7 @@ class Transport:
                 wait_s = _retry_after_s(headers, wait_s)
             if attempt < self._attempts:
                 logger.info("attempt %d of %d: %s", attempt, self._attempts, failure)
-                time.sleep(wait_s)
+                sleep(wait_s)
         raise failure
 
     def close(self) -> None:
