@@ -101,7 +101,7 @@ class _Shelf:
 
     def __init__(self, photos: list[Path], ledger: Ledger, size_px: int) -> None:
         self.ready: deque[tuple[bytes, Image]] = deque()
-        self._all = photos
+        self._readable = list(photos)
         self._unread = deque(photos)
         self._ledger = ledger
         self._size_px = size_px
@@ -126,7 +126,7 @@ class _Shelf:
         """The tile with one of these keys; looks through every photo, which only a retry has to do."""
         if not keys:
             return None
-        for file in self._all:
+        for file in list(self._readable):
             cut = self._cut(file) or {}
             for key in keys & cut.keys():
                 return cut[key]
@@ -136,7 +136,9 @@ class _Shelf:
         try:
             image = photo.load(file)
         except ImageError as error:
-            logger.warning("left out of the covers: %s", error)
+            if file in self._readable:
+                self._readable.remove(file)  # once is enough to say it
+                logger.warning("left out of the covers: %s", error)
             return None
         return {pixels_key(tile): tile for tile in tiles(image, self._size_px) if is_usable(tile)}
 

@@ -102,8 +102,6 @@ def serve(arguments: list[str]) -> int:
         max_body_bytes=options.max_body_bytes,
         token=token,
     )
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("hidemia").setLevel(logging.INFO)
     with Server.load(options.server, threads=options.threads) as server, contextlib.ExitStack() as sockets:
         service = PhotoService(server, settings)
         photos = sockets.enter_context(listen(options.host, options.port))
@@ -118,6 +116,8 @@ def serve(arguments: list[str]) -> int:
             f"health and metrics on {_address('http', options.health_host, health)}"
         )
         photos_config, health_config = _photos_config(service, options), _config(service.health)
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+        logging.getLogger("hidemia").setLevel(logging.INFO)
         asyncio.run(_run(service, (photos_config, photos), (health_config, health), ready))
     return 0
 
@@ -198,8 +198,8 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         TransportError: The address is not this machine's, or the port is taken.
     """
-    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; else an answer of two
-    # writes waits 40 ms for the client's delayed acknowledgement.
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is; else an answer of
+    # two writes waits 40 ms for the client's delayed acknowledgement.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

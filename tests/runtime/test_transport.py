@@ -138,6 +138,7 @@ def test_nobody_there(tiny, waits):
 @contextlib.contextmanager
 def raw_server(*answers: bytes | None):
     """Answers each connection with raw bytes and closes it; stalls on None."""
+
     def work(listening):
         for answer in answers:
             connection, _ = listening.accept()
