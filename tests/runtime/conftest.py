@@ -40,7 +40,17 @@ class Model:
 
 
 def _constants(**values: int) -> list[onnx.TensorProto]:
-    return [helper.make_tensor(name, TensorProto.UINT8, [], [value]) for name, value in values.items()]
+    return [helper.make_tensor(name, TensorProto.INT32, [], [value]) for name, value in values.items()]
+
+
+def _wide(*names: str) -> list[onnx.NodeProto]:
+    """Casts of uint8 images to int32, in which every ONNX Runtime can divide: x becomes x32."""
+    return [helper.make_node("Cast", [name], [f"{name}32"], to=TensorProto.INT32) for name in names]
+
+
+def _narrow(name: str) -> onnx.NodeProto:
+    """The cast of x32 to the image x."""
+    return helper.make_node("Cast", [f"{name}32"], [name], to=TensorProto.UINT8)
 
 
 def _image(name: str) -> onnx.ValueInfoProto:
@@ -56,12 +66,14 @@ def _save(name: str, nodes, inputs, outputs, constants) -> bytes:
 
 
 def hide_graph() -> bytes:
-    """stego = cover / 2 * 2 + secret / 128, in uint8."""
+    """stego = cover / 2 * 2 + secret / 128."""
     nodes = [
-        helper.make_node("Div", ["cover", "two"], ["half"]),
+        *_wide("secret", "cover"),
+        helper.make_node("Div", ["cover32", "two"], ["half"]),
         helper.make_node("Mul", ["half", "two"], ["even"]),
-        helper.make_node("Div", ["secret", "high"], ["bit"]),
-        helper.make_node("Add", ["even", "bit"], ["stego"]),
+        helper.make_node("Div", ["secret32", "high"], ["bit"]),
+        helper.make_node("Add", ["even", "bit"], ["stego32"]),
+        _narrow("stego"),
     ]
     return _save(
         "hide", nodes, [_image("secret"), _image("cover")], [_image("stego")], _constants(two=2, high=128)
@@ -69,13 +81,15 @@ def hide_graph() -> bytes:
 
 
 def analyze_graph() -> bytes:
-    """reply = stego / 4 * 4 + 3 * (stego % 2), in uint8."""
+    """reply = stego / 4 * 4 + 3 * (stego % 2)."""
     nodes = [
-        helper.make_node("Div", ["stego", "four"], ["quarter"]),
+        *_wide("stego"),
+        helper.make_node("Div", ["stego32", "four"], ["quarter"]),
         helper.make_node("Mul", ["quarter", "four"], ["high"]),
-        helper.make_node("Mod", ["stego", "two"], ["bit"]),
+        helper.make_node("Mod", ["stego32", "two"], ["bit"]),
         helper.make_node("Mul", ["bit", "three"], ["low"]),
-        helper.make_node("Add", ["high", "low"], ["reply"]),
+        helper.make_node("Add", ["high", "low"], ["reply32"]),
+        _narrow("reply"),
     ]
     return _save("analyze", nodes, [_image("stego")], [_image("reply")], _constants(two=2, three=3, four=4))
 
@@ -86,9 +100,10 @@ def recover_graph(classes: int | None = None) -> bytes:
     `sent` counts for nothing but must be there: it is multiplied by 0.
     """
     nodes = [
-        helper.make_node("Div", ["reply", "two"], ["half"]),
+        *_wide("reply", "sent"),
+        helper.make_node("Div", ["reply32", "two"], ["half"]),
         helper.make_node("Mod", ["half", "two"], ["bit"]),
-        helper.make_node("Mul", ["sent", "zero"], ["nothing"]),
+        helper.make_node("Mul", ["sent32", "zero"], ["nothing"]),
         helper.make_node("Add", ["bit", "nothing"], ["value"]),
         helper.make_node("Cast", ["value"], ["float"], to=TensorProto.FLOAT),
     ]
