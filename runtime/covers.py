@@ -26,6 +26,8 @@ _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"}
 _MIN_DEVIATION = 6.0
 _MAX_CLIPPED_SHARE = 0.25
 
+_RECENT = 16
+
 
 class CoverPool:
     """Square tiles cut from a folder's photos, each bound to one secret for ever.
@@ -52,6 +54,8 @@ class CoverPool:
             raise CoverError(f"{folder}: expected photos as covers, got none; add some", exit_code=2)
         self._lock = threading.Lock()
         self._shelves: dict[int, _Shelf] = {}
+        # A frozen frame is sent again and again: its tile must not cost a search of the folder each time.
+        self._recent: deque[tuple[bytes, int, Image]] = deque(maxlen=_RECENT)
 
     def take(self, binding: bytes, size_px: int) -> Image:
         """Take a tile that was never used, and bind it before returning it.
@@ -67,15 +71,20 @@ class CoverPool:
             CoverError: No tile is left, or the ledger cannot be written.
         """
         with self._lock:
+            for past, past_size_px, tile in self._recent:
+                if (past, past_size_px) == (binding, size_px):
+                    return tile
             shelf = self._shelves.setdefault(size_px, _Shelf(self._photos, self.ledger, size_px))
             again = shelf.find(self.ledger.bound_to(binding))
             if again is not None:
+                self._recent.append((binding, size_px, again))
                 return again
             shelf.fill(self.warn_below + 1)
             while shelf.ready:
                 key, tile = shelf.ready.popleft()
                 # Another process may have taken it since it was put on the shelf.
                 if self.ledger.try_bind(key, binding):
+                    self._recent.append((binding, size_px, tile))
                     self._warn(shelf, size_px)
                     return tile
                 shelf.fill(self.warn_below + 1)

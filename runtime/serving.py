@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import uvicorn
 from hidemia.runtime import defaults
 from hidemia.runtime.app import PhotoService, Settings
@@ -103,6 +104,8 @@ def serve(arguments: list[str]) -> int:
         token=token,
     )
     with Server.load(options.server, threads=options.threads) as server, contextlib.ExitStack() as sockets:
+        # The first run is the slowest, and an engine that cannot run should say so before it is asked.
+        server.analyze(np.zeros((server.image_size_px, server.image_size_px, 3), np.uint8))
         service = PhotoService(server, settings)
         photos = sockets.enter_context(listen(options.host, options.port))
         port = photos.getsockname()[1]

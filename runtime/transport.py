@@ -25,7 +25,7 @@ _MAX_WAIT_S = 60.0
 
 
 class Transport:
-    """The way to one server.
+    """The way to one server. Safe across threads; keep one for many photos, it keeps the connection.
 
     Args:
         url: Its address, `https://host:port`; `http://` for this machine only.
@@ -77,13 +77,19 @@ class Transport:
         self._url = address.copy_with(
             path=address.path.rstrip("/").removesuffix(PATH) + PATH, query=None, fragment=None
         )
-        self._headers = {"Content-Type": "image/png", "Accept": "image/png"}
+        headers = {"Content-Type": "image/png", "Accept": "image/png"}
         if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+            headers["Authorization"] = f"Bearer {token}"
         self._attempts = attempts
-        self._timeout_s = timeout_s
-        self._tls = _tls(ca_file, client_cert) if address.scheme == "https" else None
-        self._client: httpx.Client | None = None
+        tls = _tls(ca_file, client_cert) if address.scheme == "https" else False
+        # A proxy of the environment is for other machines; on this one it would only be in the way.
+        self._client = httpx.Client(
+            timeout=timeout_s,
+            verify=tls,
+            trust_env=not self.loopback,
+            headers=headers,
+            follow_redirects=False,
+        )
 
     def check(self, manifest: Manifest, *, public_key_ok: bool = False) -> None:
         """Refuse to send to another machine what anyone could recover.
@@ -137,9 +143,7 @@ class Transport:
 
     def close(self) -> None:
         """Close the connection that is kept for the next photo."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._client.close()
 
     def __enter__(self) -> Transport:
         return self
@@ -148,14 +152,6 @@ class Transport:
         self.close()
 
     def _post(self, photo: bytes) -> tuple[int, httpx.Headers, bytes]:
-        if self._client is None:
-            # A proxy of the environment is for other machines; on this one it would only be in the way.
-            self._client = httpx.Client(
-                timeout=self._timeout_s,
-                verify=self._tls or True,
-                trust_env=not self.loopback,
-                headers=self._headers,
-            )
         with self._client.stream("POST", self._url, content=photo) as response:
             body = bytearray()
             for part in response.iter_bytes():

@@ -66,6 +66,13 @@ def test_the_same_binding_gets_the_same_tile(folder):
     assert np.array_equal(pool.take(b"x", 64), first)
 
 
+def test_a_frozen_frame_is_not_searched_for(folder, monkeypatch):
+    pool = CoverPool(folder)
+    first = pool.take(b"x", 64)
+    monkeypatch.setattr(photo, "load", None)
+    assert np.array_equal(pool.take(b"x", 64), first)
+
+
 def test_two_pools_share_nothing(folder):
     """As two processes would: each looks at the folder before the other takes from it."""
     one, two = CoverPool(folder), CoverPool(folder)

@@ -139,9 +139,11 @@ def test_calls_that_are_refused(model, capsys, line, message):
     assert got.startswith(f"hidemia serve: {message}")
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
-def test_tls_and_token(start, model, tmp_path, tiny, client):
-    cover = tiny.photo(np.random.default_rng(0))
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for this machine that signs itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
     key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         [
@@ -151,6 +153,25 @@ def test_tls_and_token(start, model, tmp_path, tiny, client):
         check=True,
         capture_output=True,
     )
+    return cert, key
+
+
+def test_client_certificates(start, model, certificate, tiny, client):
+    """Instead of a token; the device's certificate is the server's own here."""
+    cert, key = certificate
+    tls = ("--tls-cert", cert, "--tls-key", key, "--client-ca", cert)
+    serving = start("--server", model.server, "--host", "0.0.0.0", *tls)
+    url = serving.url.replace("0.0.0.0", "127.0.0.1")
+    cover = tiny.photo(np.random.default_rng(0))
+    with Transport(url, ca_file=cert, client_cert=(str(cert), str(key))) as transport:
+        assert client.send(tiny.secret(), transport, cover=cover).mask is not None
+    with Transport(url, ca_file=cert, attempts=1) as transport, pytest.raises(TransportError):
+        client.send(tiny.secret(), transport, cover=cover)
+
+
+def test_tls_and_token(start, model, certificate, tiny, client):
+    cover = tiny.photo(np.random.default_rng(0))
+    cert, key = certificate
     serving = start(
         "--server",
         model.server,
