@@ -74,7 +74,7 @@ def run_stage(
     ]  # fmt: skip
     objective.system.hider.requires_grad_(objective.trains_hider)
     objective.system.analyzer.requires_grad_(objective.trains_analyzer)
-    optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(groups, lr=1.0, weight_decay=1e-4)
     module, optimizer = fabric.setup(objective, optimizer)
     average = AveragedModel(objective.system, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True)
     guard = DivergenceGuard()
@@ -105,7 +105,7 @@ def run_stage(
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(checkpoint.path.stem, total=config.steps, completed=step)
         while step < config.steps:
-            if step % guard.every == 0:
+            if step % guard.every == 0 and not guard.returned:
                 guard.keep(state())
             for group in optimizer.param_groups:
                 group["lr"] = group["rate"] * slower * learning_rate(step, config.steps)
@@ -125,6 +125,7 @@ def run_stage(
             average.update_parameters(objective.system)
             guard.accept(total.item())
             step += 1
+            guard.returned &= step % guard.every != 0
             progress.update(bar, completed=step)
             done = step == config.steps
             figures = validate(average.module) if step % validate_every == 0 or done else {}

@@ -33,21 +33,22 @@ def haar_kernel(colours: int = 3) -> Tensor:
     return torch.einsum("bp,oi->boip", HAAR, eye).reshape(4 * colours, colours, 2, 2)
 
 
+_RGB = haar_kernel(3)
+
+
 def dwt(image: Tensor) -> Tensor:
-    """Haar transform: (B, C, H, W) with even H and W -> (B, 4C, H/2, W/2), in at least float32.
+    """Haar transform: (B, 3, H, W) with even H and W -> (B, 12, H/2, W/2), in the image's precision.
 
     For an image in [0, 1], ``ll`` lies in [0, 2] and the others in [-1, 1].
     """
-    kernel = haar_kernel(image.shape[1]).to(image)
     with torch.autocast(image.device.type, enabled=False):  # bf16 would swallow what is hidden
-        return F.conv2d(image, kernel, stride=2)
+        return F.conv2d(image, _RGB.to(image), stride=2)
 
 
 def iwt(bands: Tensor) -> Tensor:
-    """Inverse Haar transform: (B, 4C, h, w) -> (B, C, 2h, 2w). ``iwt(dwt(x)) == x`` up to rounding."""
-    kernel = haar_kernel(bands.shape[1] // 4).to(bands)
+    """Inverse Haar transform: (B, 12, h, w) -> (B, 3, 2h, 2w). ``iwt(dwt(x)) == x`` up to rounding."""
     with torch.autocast(bands.device.type, enabled=False):
-        return F.conv_transpose2d(bands, kernel, stride=2)
+        return F.conv_transpose2d(bands, _RGB.to(bands), stride=2)
 
 
 def split(bands: Tensor) -> dict[str, Tensor]:
