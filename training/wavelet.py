@@ -52,10 +52,10 @@ def iwt(bands: Tensor) -> Tensor:
 
 
 def split(bands: Tensor) -> dict[str, Tensor]:
-    """(B, 4C, h, w) -> the four bands by name, each (B, C, h, w)."""
-    return dict(zip(BANDS, bands.chunk(4, dim=1), strict=True))
+    """(B, 12, h, w) -> the four bands by name, each (B, 3, h, w)."""
+    return dict(zip(BANDS, bands.split(3, dim=1), strict=True))
 
 
 def join(bands: dict[str, Tensor]) -> Tensor:
-    """The bands by name, each (B, C, h, w), in any order -> (B, 4C, h, w)."""
+    """The bands by name, each (B, 3, h, w), in any order -> (B, 12, h, w)."""
     return torch.cat([bands[name] for name in BANDS], dim=1)
