@@ -85,17 +85,18 @@ def draw(rng: np.random.Generator) -> Lesion:
     orders = 9 if malignant else 4
     roughness = rng.uniform(0.06, 0.11) if malignant else rng.uniform(0.015, 0.05)
     border = rng.normal(0, roughness, (orders, 2)) / np.arange(1, orders + 1)[:, None] ** 0.6
-    count = int(rng.integers(5, 14)) if malignant else 0
+    count = int(rng.integers(3, 9)) if malignant else 0
     spicules = np.stack(
-        [rng.uniform(-np.pi, np.pi, count), rng.uniform(0.1, 0.55, count), rng.uniform(0.03, 0.1, count)], axis=1
+        [rng.uniform(-np.pi, np.pi, count), rng.uniform(0.1, 0.45, count), rng.uniform(0.05, 0.2, count)],
+        axis=1,
     )
     half_loss = half_height / 0.17
     if malignant:
-        loss = rng.uniform(2, 16)
+        loss = rng.uniform(3, 22)
     elif cyst:
-        loss = -rng.uniform(5, 10) * min(1.3, half_loss)
+        loss = -rng.uniform(7, 13) * min(1.3, half_loss)
     else:
-        loss = -rng.uniform(-1.5, 7) * min(1.3, half_loss)
+        loss = -rng.uniform(-1, 10) * min(1.3, half_loss)
     return Lesion(
         label="malignant" if malignant else "benign",
         centre=centre,
@@ -103,8 +104,8 @@ def draw(rng: np.random.Generator) -> Lesion:
         border=border,
         spicules=spicules,
         contrast_db=float(-rng.uniform(26, 36) if cyst else -rng.uniform(8, 17)),
-        texture_db=float(rng.uniform(1.0, 3.0)),
+        texture_db=float(rng.uniform(1.0, 4.0)),
         halo_db=float(rng.uniform(1, 6) if malignant else 0.0),
-        margin=float(rng.uniform(0.08, 0.22) if malignant else rng.uniform(0.03, 0.08)),
+        margin=float(rng.uniform(0.08, 0.22) if malignant else rng.uniform(0.05, 0.13)),
         loss_db=float(loss),
     )

@@ -28,6 +28,8 @@ from hidemia.runtime.demo.lesion import Label, Lesion
 
 SIDE = 448
 """Samples of the simulated field along depth and width: twice what is shown, so that speckle is resolved."""
+LOOKS = 4
+"""Looks that the scanner averages."""
 MARGIN = 32
 """Samples simulated beyond either side and cut off, because the filters wrap around."""
 
@@ -72,7 +74,11 @@ def simulate(seed: int, size_px: int = 224) -> Scan:
     lesion = lesions.draw(rng)
     tissue = _with_lesion(rng, lesion, _breast(rng, depth), depth, lateral)
     level = _transmission_db(rng, lesion, depth, lateral)
-    heard = envelope(rng, tissue.echo_db + level, tissue.mirror_db + level, focus=lesion.centre[0])
+    beam, pulse = rng.uniform(1.1, 1.7), rng.uniform(1.25, 1.5)
+    echo, mirror = tissue.echo_db + level, tissue.mirror_db + level
+    # Scanners compound: they average looks from several angles, whose speckle differs and whose anatomy agrees.
+    looks = [envelope(rng, echo, mirror, beam, pulse, focus=lesion.centre[0]) for _ in range(LOOKS)]
+    heard = np.asarray(np.mean(looks, axis=0), dtype=np.float32)
     grey = _grey(rng, heard, depth)[:, MARGIN:-MARGIN]
     inside = lesion.reach(depth, lateral[:, MARGIN:-MARGIN], spiculated=False) < 1
     image = cv2.resize(grey, (size_px, size_px), interpolation=cv2.INTER_AREA)
@@ -84,7 +90,9 @@ def simulate(seed: int, size_px: int = 224) -> Scan:
     )
 
 
-def envelope(rng: np.random.Generator, echo_db: Floats, mirror_db: Floats, focus: float) -> Floats:
+def envelope(
+    rng: np.random.Generator, echo_db: Floats, mirror_db: Floats, beam: float, pulse: float, focus: float
+) -> Floats:
     """Hear a scattering medium through the transducer: the magnitude of the demodulated echo.
 
     The carrier is left out, because demodulation takes it away again: at base band the pulse is its envelope,
@@ -95,18 +103,21 @@ def envelope(rng: np.random.Generator, echo_db: Floats, mirror_db: Floats, focus
         rng: Source of the scatterers.
         echo_db: Diffuse level, (depths, lateral samples), dB.
         mirror_db: Coherent level, same shape, dB.
+        beam: Standard deviation of the beam's profile at the focus, in samples, > 0.
+        pulse: Standard deviation of the pulse's envelope, in samples, > 0.
         focus: Depth of the focus, 0 to 1.
 
     Returns:
         float32, same shape, >= 0; its mean square is that of `echo_db` where the medium is homogeneous.
     """
     rows, columns = echo_db.shape
-    scatterers = (rng.standard_normal((rows, columns)) + 1j * rng.standard_normal((rows, columns))) / np.sqrt(2)
+    scatterers = (rng.standard_normal((rows, columns)) + 1j * rng.standard_normal((rows, columns))) / np.sqrt(
+        2
+    )
     field = scatterers * 10 ** (echo_db / 20) + 10 ** (mirror_db / 20)
     away = np.arange(rows)[:, None] / rows - focus
-    beam = rng.uniform(1.9, 2.6) * np.sqrt(1 + (away / 0.45) ** 2)
-    pulse = rng.uniform(1.0, 1.25)
-    across = np.exp(-2 * (np.pi * beam * np.fft.fftfreq(columns)[None, :]) ** 2)
+    width = beam * np.sqrt(1 + (away / 0.45) ** 2)
+    across = np.exp(-2 * (np.pi * width * np.fft.fftfreq(columns)[None, :]) ** 2)
     along = np.exp(-2 * (np.pi * pulse * np.fft.fftfreq(rows)[:, None]) ** 2)
     field = np.fft.ifft(np.fft.fft(field, axis=1) * across, axis=1)
     field = np.fft.ifft(np.fft.fft(field, axis=0) * along, axis=0)
@@ -127,10 +138,12 @@ def _breast(rng: np.random.Generator, depth: Floats) -> Tissue:
         edges.append((base + rough + tilt * min(number, 1.5))[None, :].astype(np.float32))
     levels = [
         -5 + smooth(rng, shape, (2, 30)),
-        rng.uniform(-14, -9) + 2.0 * smooth(rng, shape, (10, 25)),
+        rng.uniform(-14, -8) + 2.5 * smooth(rng, shape, (9, 20)) + 1.5 * smooth(rng, shape, (2.5, 12)),
         rng.uniform(-7, -2) + _gland(rng, shape),
-        rng.uniform(-16, -10) + rng.uniform(3, 6) * smooth(rng, shape, (2.5, 55)),
-        rng.uniform(-26, -16) + 3.0 * smooth(rng, shape, (8, 40)),
+        rng.uniform(-15, -9)
+        + rng.uniform(2, 4) * smooth(rng, shape, (2.5, 40))
+        + 3 * smooth(rng, shape, (9, 30)),
+        rng.uniform(-24, -13) + 4.0 * smooth(rng, shape, (8, 40)),
     ]
     echo = levels[0]
     for edge, level in zip(edges, levels[1:], strict=True):
@@ -138,10 +151,12 @@ def _breast(rng: np.random.Generator, depth: Floats) -> Tissue:
     mirror = np.full(shape, -60.0, dtype=np.float32)
     for number, edge in enumerate(edges):
         thin = np.exp(-(((depth - edge) / 0.004) ** 2))
-        broken = rng.uniform(-10, 0) + 8 * smooth(rng, (1, shape[1]), (0, 18)) - (6 if number in {1, 3} else 2)
+        broken = (
+            rng.uniform(-10, 0) + 8 * smooth(rng, (1, shape[1]), (0, 18)) - (6 if number in {1, 3} else 2)
+        )
         mirror = np.maximum(mirror, broken + 20 * np.log10(thin + 1e-3))
-    septa = _septa(rng, shape) + rng.uniform(-8, -2)
-    fibres = _septa(rng, shape, (4, 60)) + rng.uniform(-12, -4)
+    septa = _septa(rng, shape) + rng.uniform(-16, -7)
+    fibres = _septa(rng, shape, (5, 32)) + rng.uniform(-22, -9)
     fatty = step(depth - edges[0], 0.01) * (1 - step(depth - edges[2], 0.02))
     muscular = step(depth - edges[2], 0.02)
     mirror = np.maximum(mirror, np.maximum(septa + 40 * (fatty - 1), fibres + 40 * (muscular - 1)))
@@ -150,9 +165,11 @@ def _breast(rng: np.random.Generator, depth: Floats) -> Tissue:
 
 def _gland(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     """Vary the fibroglandular layer: bright fibrous tissue with dark lobules of fat, in dB."""
-    lobules = step(smooth(rng, shape, (9, 18)) - rng.uniform(0.3, 1.4), 0.3)
-    strands = smooth(rng, shape, (3, 12))
-    return np.asarray(2.5 * strands - rng.uniform(4, 9) * lobules, dtype=np.float32)
+    lobules = step(smooth(rng, shape, (9, 18)) - rng.uniform(0.2, 1.4), 0.3)
+    strands = smooth(rng, shape, (2.5, 9))
+    patches = smooth(rng, shape, (16, 26))
+    grain = rng.uniform(1.0, 3.5)
+    return np.asarray(grain * strands + 2 * patches - rng.uniform(3, 9) * lobules, dtype=np.float32)
 
 
 def _septa(rng: np.random.Generator, shape: tuple[int, int], scale: tuple[float, float] = (11, 32)) -> Floats:
@@ -162,8 +179,10 @@ def _septa(rng: np.random.Generator, shape: tuple[int, int], scale: tuple[float,
     steepness = np.hypot(down, right) + 1e-6
     distance = np.abs(sheet) / steepness
     across = (np.abs(down) / steepness) ** 4
-    patches = 7 * smooth(rng, shape, (15, 25)) - 5
-    return np.asarray(20 * np.log10(np.exp(-((distance / 1.5) ** 2)) * across + 1e-3) + patches, dtype=np.float32)
+    patches = 8 * smooth(rng, shape, (10, 16)) - 6
+    return np.asarray(
+        20 * np.log10(np.exp(-((distance / 1.8) ** 2)) * across + 1e-3) + patches, dtype=np.float32
+    )
 
 
 def _bent(rng: np.random.Generator, *maps: Floats) -> tuple[Floats, ...]:
@@ -173,7 +192,9 @@ def _bent(rng: np.random.Generator, *maps: Floats) -> tuple[Floats, ...]:
     rows, columns = np.indices(shape, dtype=np.float32)
     shift = shift * np.minimum(1, rows / 60)
     return tuple(
-        np.asarray(cv2.remap(m, columns, rows + shift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+        np.asarray(
+            cv2.remap(m, columns, rows + shift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
+        )
         for m in maps
     )
 
@@ -183,6 +204,8 @@ def _with_lesion(
 ) -> Tissue:
     """Put the lesion in: it displaces the tissue and its interfaces, and may wear a halo or a capsule."""
     reach = lesion.reach(depth, lateral, spiculated=True)
+    ragged = 0.9 if lesion.label == "malignant" else 0.5
+    reach = reach + ragged * lesion.margin * 0.5 * smooth(rng, tissue.echo_db.shape, (3, 5))
     inside = step(1 - reach, lesion.margin)
     around = float(np.median(tissue.echo_db[(reach > 1) & (reach < 1.5)]))
     texture = lesion.texture_db * smooth(rng, tissue.echo_db.shape, (6, 10))
@@ -194,7 +217,9 @@ def _with_lesion(
         # A smooth capsule mirrors sound where it lies across the beam: at the top and the bottom.
         rim = np.exp(-(((reach - 1.0) / 0.03) ** 2))
         facing = np.abs(depth - lesion.centre[0]) / (lesion.radii[0] * np.maximum(reach, 0.3))
-        mirror = np.maximum(mirror, rng.uniform(-14, -4) + 20 * np.log10(rim * np.minimum(facing, 1) ** 4 + 1e-3))
+        mirror = np.maximum(
+            mirror, rng.uniform(-14, -4) + 20 * np.log10(rim * np.minimum(facing, 1) ** 4 + 1e-3)
+        )
     return Tissue(echo.astype(np.float32), mirror.astype(np.float32))
 
 
@@ -203,15 +228,18 @@ def _transmission_db(rng: np.random.Generator, lesion: Lesion, depth: Floats, la
     width = lateral.shape[1]
     inside = step(1 - lesion.reach(depth, lateral, spiculated=False), 0.1)
     loss = np.cumsum(inside, axis=0) / SIDE * lesion.loss_db / (2 * lesion.radii[0])
+    loss = loss * (1 + 0.25 * wave(rng, width, 10))[None, :]
     # Strands, folds and bad contact above shade single beams all the way down.
-    beams = np.minimum(0, rng.uniform(0, 2.5) * wave(rng, width, 14) - 1.0)[None, :]
+    beams = np.minimum(0, rng.uniform(0, 5) * wave(rng, width, rng.uniform(10, 30)) - 1.5)[None, :]
     beams = beams * np.minimum(1, 3 * np.maximum(depth - rng.uniform(0, 0.3), 0))
-    side = -rng.uniform(0, 10) * np.clip(np.abs(lateral - rng.uniform(0.35, 0.65)) * 2 - 0.4, 0, 1) ** 2
+    side = -rng.uniform(0, 14) * np.clip(np.abs(lateral - rng.uniform(0.35, 0.65)) * 2 - 0.4, 0, 1) ** 2
     residue = rng.normal(0, 1.5) * np.sin(2 * np.pi * (depth * rng.uniform(0.6, 1.6) + rng.random()))
-    fall = -rng.uniform(2, 20) * np.maximum(depth - rng.uniform(0.3, 0.6), 0) / 0.5
+    fall = -rng.uniform(3, 26) * np.maximum(depth - rng.uniform(0.3, 0.6), 0) / 0.5
     total = -loss + beams + side + residue + fall
     # Neighbouring beams overlap the deeper they run, so shadows have soft sides.
-    return np.asarray(cv2.GaussianBlur(total.astype(np.float32), (0, 0), sigmaX=5, sigmaY=1), dtype=np.float32)
+    return np.asarray(
+        cv2.GaussianBlur(total.astype(np.float32), (0, 0), sigmaX=5, sigmaY=1), dtype=np.float32
+    )
 
 
 def _grey(rng: np.random.Generator, heard: Floats, depth: Floats) -> Floats:
@@ -223,8 +251,8 @@ def _grey(rng: np.random.Generator, heard: Floats, depth: Floats) -> Floats:
     # The sonographer turns the gain until the bright tissue nearly fills the grey scale.
     top = np.percentile(level, 99) + rng.uniform(1, 6)
     share = np.clip((level - top) / span + 1, 0, 1)
-    share = share ** rng.uniform(1.2, 2.0)
-    smooth_share = cv2.GaussianBlur(share.astype(np.float32), (0, 0), sigmaX=0.9, sigmaY=0.7)
+    share = share ** rng.uniform(1.4, 2.4)
+    smooth_share = cv2.GaussianBlur(share.astype(np.float32), (0, 0), sigmaX=1.3, sigmaY=1.1)
     return np.asarray(255 * smooth_share, dtype=np.float32)
 
 
@@ -246,7 +274,9 @@ def write_dataset(folder: Path, count: int, seed: int) -> None:
             scan = simulate(int(child), 256)
             name = f"simulated_{number:05d}"
             image, mask = f"images/{name}.png", f"masks/{name}.png"
-            if not (cv2.imwrite(str(folder / image), scan.image) and cv2.imwrite(str(folder / mask), scan.mask)):
+            if not (
+                cv2.imwrite(str(folder / image), scan.image) and cv2.imwrite(str(folder / mask), scan.mask)
+            ):
                 msg = f"cannot write {folder / image}"
                 raise OSError(msg)
             rows.writerow((image, mask, scan.label, "train", name))
@@ -254,7 +284,9 @@ def write_dataset(folder: Path, count: int, seed: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """Write a data folder from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hidemia.runtime.demo.scan", description=write_dataset.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m hidemia.runtime.demo.scan", description=write_dataset.__doc__
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--count", type=int, default=500, help="how many scans")
     parser.add_argument("--seed", type=int, default=0, help="seed of the folder")
