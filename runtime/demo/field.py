@@ -50,8 +50,8 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], slope: float, oute
 
 
 def wave(rng: np.random.Generator, length: int, scale: float) -> Floats:
-    """Draw a smooth random curve: float32 (length,), standard deviation 1, correlated over `scale` samples."""
-    return smooth(rng, (1, length), (0.0, scale))[0]
+    """Draw a smooth curve, correlated over `scale` samples: float32 (length,), standard deviation 1."""
+    return smooth(rng, (1, length), (0.0, scale)).reshape(-1)
 
 
 def step(value: Floats, width: float) -> Floats:

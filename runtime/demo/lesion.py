@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-
 from hidemia.runtime.demo.field import Floats
+from numpy.typing import NDArray
 
 Label = Literal["benign", "malignant"]
 
@@ -18,8 +17,8 @@ class Lesion:
     """A mass and its acoustics; lengths as fractions of the image's side, levels in decibels.
 
     A benign mass is oval, smooth, wider than tall, and passes sound better than its surroundings. A malignant
-    one is irregular and spiculated, often as tall as wide, wears an echogenic halo of reacting tissue, and its
-    fibrous stroma absorbs sound. A cyst is benign and holds fluid that scatters nothing.
+    one is irregular and spiculated, often as tall as wide, wears an echogenic halo of reacting tissue, and
+    its fibrous stroma absorbs sound. A cyst is benign and holds fluid that scatters nothing.
     """
 
     label: Label
@@ -40,7 +39,7 @@ class Lesion:
     margin: float
     """Width over which the border blurs."""
     loss_db: float
-    """Two-way loss on the way through its full height: positive shadows what lies behind, negative brightens."""
+    """Two-way loss through its full height: positive shadows what lies behind, negative brightens it."""
 
     def reach(self, depth: Floats, lateral: Floats, *, spiculated: bool) -> Floats:
         """Measure how far each point lies from the centre, in units of the border's radius in its direction.

@@ -1,12 +1,12 @@
 """A simulated B-mode scan of a breast with one lesion and its known outline.
 
-The physics, as far as a page of numpy carries it: tissue is a cloud of scatterers far finer than the pulse, so
-what the transducer hears is a complex Gaussian field, weighted by the tissue's echogenicity and convolved with
-the pulse (Wagner and others, Statistics of speckle in ultrasound B-scans, 1983). Its magnitude is Rayleigh
-distributed: fully developed speckle. Smooth interfaces across the beam add a coherent mirror-like echo. Sound
-is absorbed on the way, the machine's time gain curve gives back what the average tissue takes, and what a
-lesion absorbs more or less than that stays visible behind it as shadow or enhancement. Log compression brings
-the rest to grey levels.
+The physics, as far as a page of numpy carries it: tissue is a cloud of scatterers far finer than the pulse,
+so what the transducer hears is a complex Gaussian field, weighted by the tissue's echogenicity and convolved
+with the pulse (Wagner and others, Statistics of speckle in ultrasound B-scans, 1983). Its magnitude is
+Rayleigh distributed: fully developed speckle. Smooth interfaces across the beam add a coherent mirror-like
+echo. Sound is absorbed on the way, the machine's time gain curve gives back what the average tissue takes, and
+what a lesion absorbs more or less than that stays visible behind it as shadow or enhancement. Log compression
+brings the rest to grey levels.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
 from hidemia.runtime.demo import lesion as lesions
 from hidemia.runtime.demo.field import Floats, smooth, step, wave
 from hidemia.runtime.demo.lesion import Label, Lesion
+from numpy.typing import NDArray
 
 SIDE = 448
 """Samples of the simulated field along depth and width: twice what is shown, so that speckle is resolved."""
@@ -69,15 +68,17 @@ def simulate(seed: int, size_px: int = 224) -> Scan:
         The scan, its truth and its label.
     """
     rng = np.random.default_rng(seed)
-    depth = (np.arange(SIDE, dtype=np.float32) / SIDE)[:, None]
-    lateral = ((np.arange(SIDE + 2 * MARGIN, dtype=np.float32) - MARGIN) / SIDE)[None, :]
+    depth = np.asarray(np.arange(SIDE) / SIDE, dtype=np.float32)[:, None]
+    lateral = np.asarray((np.arange(SIDE + 2 * MARGIN) - MARGIN) / SIDE, dtype=np.float32)[None, :]
     lesion = lesions.draw(rng)
     tissue = _with_lesion(rng, lesion, _breast(rng, depth), depth, lateral)
     level = _transmission_db(rng, lesion, depth, lateral)
     beam, pulse = rng.uniform(1.1, 1.7), rng.uniform(1.25, 1.5)
     echo, mirror = tissue.echo_db + level, tissue.mirror_db + level
-    # Scanners compound: they average looks from several angles, whose speckle differs and whose anatomy agrees.
-    looks = [envelope(rng, echo, mirror, beam, pulse, focus=lesion.centre[0]) for _ in range(LOOKS)]
+    # Scanners compound: they average looks from several angles, which differ in speckle, not in anatomy.
+    looks = [
+        envelope(rng, echo, mirror, beam=beam, pulse=pulse, focus=lesion.centre[0]) for _ in range(LOOKS)
+    ]
     heard = np.asarray(np.mean(looks, axis=0), dtype=np.float32)
     grey = _grey(rng, heard, depth)[:, MARGIN:-MARGIN]
     inside = lesion.reach(depth, lateral[:, MARGIN:-MARGIN], spiculated=False) < 1
@@ -91,7 +92,7 @@ def simulate(seed: int, size_px: int = 224) -> Scan:
 
 
 def envelope(
-    rng: np.random.Generator, echo_db: Floats, mirror_db: Floats, beam: float, pulse: float, focus: float
+    rng: np.random.Generator, echo_db: Floats, mirror_db: Floats, *, beam: float, pulse: float, focus: float
 ) -> Floats:
     """Hear a scattering medium through the transducer: the magnitude of the demodulated echo.
 
@@ -173,7 +174,7 @@ def _gland(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 
 
 def _septa(rng: np.random.Generator, shape: tuple[int, int], scale: tuple[float, float] = (11, 32)) -> Floats:
-    """Draw connective-tissue septa: thin sheets, brightest where they lie across the beam, in dB (0 at most)."""
+    """Draw connective-tissue septa: thin sheets, brightest where they lie across the beam, in dB."""
     sheet = smooth(rng, shape, scale)
     down, right = np.gradient(sheet)
     steepness = np.hypot(down, right) + 1e-6
@@ -189,8 +190,8 @@ def _bent(rng: np.random.Generator, *maps: Floats) -> tuple[Floats, ...]:
     """Shift depths smoothly, the same in every map, so that no layer is straight."""
     shape = maps[0].shape
     shift = rng.uniform(4, 14) * smooth(rng, (shape[0], shape[1]), (60, 50))
-    rows, columns = np.indices(shape, dtype=np.float32)
-    shift = shift * np.minimum(1, rows / 60)
+    rows, columns = (np.asarray(axis, dtype=np.float32) for axis in np.indices(shape))
+    shift = np.asarray(shift * np.minimum(1, rows / 60), dtype=np.float32)
     return tuple(
         np.asarray(
             cv2.remap(m, columns, rows + shift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
