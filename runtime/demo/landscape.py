@@ -83,14 +83,14 @@ def _weather(rng: np.random.Generator) -> Weather:
         [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)], np.float32
     )
     warm = float(np.clip((0.7 - elevation) / 0.5, 0, 1))
-    blue = rng.uniform(0.8, 1.2)
+    blue = rng.uniform(0.85, 1.3)
     return Weather(
         sun=sun,
-        sunlight=np.array([2.5, 2.3 - 0.35 * warm, 2.05 - 0.75 * warm], np.float32),
-        skylight=np.array([0.34, 0.43, 0.58], np.float32),
-        zenith=np.array([0.12, 0.24, 0.48 * blue], np.float32),
-        horizon=np.array([0.55 + 0.12 * warm, 0.6, 0.66 - 0.05 * warm], np.float32),
-        clarity=float(rng.uniform(9, 26)),
+        sunlight=np.array([2.4, 2.2 - 0.3 * warm, 1.95 - 0.7 * warm], np.float32),
+        skylight=np.array([0.2, 0.26, 0.36], np.float32),
+        zenith=np.array([0.07, 0.17, 0.42 * blue], np.float32),
+        horizon=np.array([0.47 + 0.12 * warm, 0.55, 0.64 - 0.07 * warm], np.float32),
+        clarity=float(rng.uniform(14, 40)),
         cloudiness=float(rng.uniform(0.25, 0.6)),
     )
 
@@ -110,7 +110,7 @@ def _sky(rng: np.random.Generator, view: View, weather: Weather) -> Floats:
     )
     level = 0.9 - 2.0 * weather.cloudiness
     cover = step(np.asarray(thick, np.float32) - level, 0.55)
-    light = np.clip(0.9 - 0.16 * (np.asarray(behind) - level) + 0.25 * (np.asarray(thick) - behind), 0.45, 1.1)
+    light = np.clip(0.95 - 0.2 * (np.asarray(behind) - level) + 0.25 * (np.asarray(thick) - behind), 0.45, 1.1)
     cloud = light[..., None] * np.array([0.92, 0.93, 0.96], np.float32)
     return np.asarray(blue + (cloud - blue) * (0.92 * cover * (1 - 0.55 * share[..., 0]))[..., None], np.float32)
 
@@ -176,36 +176,41 @@ def _flood(
         return scene
     rows, columns = scene.shape[:2]
     depth = np.clip(surface, 0, FAR)
-    noise = smooth(rng, (512, 512), (0.8, 2.2)) + 0.7 * smooth(rng, (512, 512), (3, 9))
-    ripple = cv2.remap(
+    noise = smooth(rng, (512, 512), (1.0, 2.0)) + 0.5 * smooth(rng, (512, 512), (4, 12))
+    raw = cv2.remap(
         noise,
-        np.asarray(np.mod(view.right * depth * 170 + 256, 512), np.float32),
-        np.asarray(np.mod(depth * 140, 512), np.float32),
+        np.asarray(np.mod(view.right * depth * 520 + 256, 512), np.float32),
+        np.asarray(np.mod(depth * 420, 512), np.float32),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_WRAP,
     )
+    # Where a pixel covers many ripples they average out.
+    ripple = np.asarray(raw, np.float32) / (1 + (depth / 1.6) ** 2)
     per_row = float(view.up[0, 0] - view.up[1, 0])
-    swing = np.minimum(0.035, 0.02 * view.eye / np.maximum(-view.up, 0.02) + 0.012)
-    mirrored = (view.up[0, 0] + view.up + swing * np.asarray(ripple, np.float32)) / per_row
+    swing = 0.012 + 0.05 * np.minimum(-view.up, 0.5)
+    mirrored = (view.up[0, 0] + view.up + swing * ripple) / per_row
     index = np.indices((rows, columns))[1].astype(np.float32)
     image = cv2.remap(scene, index, np.asarray(mirrored, np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    grazing = np.clip(1 + view.up * (1 + 0.5 * np.asarray(ripple, np.float32)), 0, 1)
+    grazing = np.clip(1 + view.up * (1 + 0.5 * ripple), 0, 1)
     mirror = (0.08 + 0.8 * grazing**3)[..., None]
-    deep = np.array([0.03, 0.075, 0.085], np.float32) * (1 + 0.15 * np.asarray(ripple, np.float32))[..., None]
-    glint = np.maximum(np.asarray(ripple, np.float32) - 2.2, 0)[..., None] * 0.12 * weather.sunlight
+    deep = np.array([0.03, 0.075, 0.085], np.float32) * (1 + 0.15 * ripple)[..., None]
+    glint = np.maximum(ripple - 2.2, 0)[..., None] * 0.12 * weather.sunlight
     water = deep * (1 - mirror) + np.asarray(image, np.float32) * 0.9 * mirror + glint
     return np.asarray(np.where(wet[..., None], water, scene), np.float32)
 
 
 def _expose(rng: np.random.Generator, scene: Floats, size_px: int) -> NDArray[np.uint8]:
     """Take the picture: lens, exposure, film curve, and the sensor's noise."""
-    soft = cv2.GaussianBlur(scene, (0, 0), 0.35 * FINER)
+    soft = cv2.GaussianBlur(scene, (0, 0), 0.3 * FINER)
     picture = np.asarray(cv2.resize(soft, (size_px, size_px), interpolation=cv2.INTER_AREA), np.float32)
-    exposed = picture * (0.38 / max(float(np.exp(np.log(picture.mean(axis=2) + 1e-3).mean())), 1e-3))
+    exposed = picture * (0.21 / max(float(np.exp(np.log(picture.mean(axis=2) + 1e-3).mean())), 1e-3))
     corner = np.linspace(-1, 1, size_px, dtype=np.float32) ** 2
     exposed = exposed * (1 - 0.09 * (corner[:, None] + corner[None, :]))[..., None]
     # A shoulder keeps snow and clouds below white.
-    toned = 1 - np.exp(-1.25 * exposed)
-    counted = toned + rng.standard_normal(toned.shape) * np.sqrt(0.00012 * toned + 0.000004)
+    toned = 1 - np.exp(-1.5 * exposed**1.2)
+    # As cameras do: the darkest thing nearly black, the brightest nearly white, and neither clipped.
+    dark, light = np.percentile(toned, (0.5, 99.5))
+    toned = 0.004 + 0.82 * np.maximum(toned - dark, 0) / max(float(light - dark), 1e-3)
+    counted = toned + rng.standard_normal(toned.shape) * np.sqrt(0.00018 * toned + 0.000004)
     encoded = np.clip(counted, 0, 1) ** (1 / 2.2)
     return np.asarray(np.clip(np.rint(255 * encoded), 0, 255), dtype=np.uint8)

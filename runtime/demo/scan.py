@@ -4,9 +4,9 @@ The physics, as far as a page of numpy carries it: tissue is a cloud of scattere
 so what the transducer hears is a complex Gaussian field, weighted by the tissue's echogenicity and convolved
 with the pulse (Wagner and others, Statistics of speckle in ultrasound B-scans, 1983). Its magnitude is
 Rayleigh distributed: fully developed speckle. Smooth interfaces across the beam add a coherent mirror-like
-echo. Sound is absorbed on the way, the machine's time gain curve gives back what the average tissue takes, and
-what a lesion absorbs more or less than that stays visible behind it as shadow or enhancement. Log compression
-brings the rest to grey levels.
+echo. Sound is absorbed on the way, the machine's time gain curve gives back what the average tissue takes,
+and what a lesion absorbs more or less than that stays visible behind it as shadow or enhancement. Log
+compression brings the rest to grey levels.
 """
 
 from __future__ import annotations

@@ -51,10 +51,10 @@ class Terrain:
         rough = _at(self.coarse, x, z)
         ridge = 1.0 - np.abs(_at(self.coarse, x * 0.55 + 3.1, z * 0.55 + 7.7))
         inland = np.maximum(z - self.shore, 0)
-        ramp = 1 - np.exp(-inland / 4.5)
+        ramp = 1 - np.exp(-((inland / 7.0) ** 1.5))
         land = ramp * self.rise * (0.75 + 0.42 * ridge + 0.25 * rough)
         hills = 0.10 * rough + 0.05
-        detail = 0.045 * _at(self.fine, x * 4, z * 4) + 0.014 * _at(self.fine, x * 16, z * 16)
+        detail = 0.03 * _at(self.fine, x * 3, z * 3) + 0.006 * _at(self.fine, x * 13, z * 13)
         near_lake = 0.22 * np.clip((z - self.shore) / 1.2, -1, 1)
         return np.asarray(land + hills + near_lake + detail * (0.35 + ramp), dtype=np.float32)
 
@@ -91,11 +91,11 @@ class Terrain:
 def draw(rng: np.random.Generator) -> Terrain:
     """Draw a landscape."""
     return Terrain(
-        coarse=fractal(rng, (GRID, GRID), 2.1, outer=2.5),
-        fine=fractal(rng, (GRID, GRID), 1.6, outer=8.0),
+        coarse=fractal(rng, (GRID, GRID), 2.25, outer=2.5),
+        fine=fractal(rng, (GRID, GRID), 1.75, outer=8.0),
         shore=float(rng.uniform(1.6, 3.4)),
-        rise=float(rng.uniform(1.5, 2.4)),
-        snow=float(rng.uniform(1.1, 1.9)),
+        rise=float(rng.uniform(2.0, 3.4)),
+        snow=float(rng.uniform(1.3, 2.3)),
         meadow=(float(rng.uniform(0.1, 0.2)), float(rng.uniform(0.12, 0.17)), float(rng.uniform(0.03, 0.06))),
         rock=(float(rng.uniform(0.16, 0.26)), float(rng.uniform(0.15, 0.21)), float(rng.uniform(0.12, 0.19))),
     )
