@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal, TypeAlias
 
 import cv2
@@ -72,8 +73,7 @@ class Canvas:
             align: What `at` marks.
             fit: Widest that the line may become; its letters shrink to keep to it.
         """
-        # Measured, because versions of OpenCV draw this font at different sizes.
-        scale = 10.0 * height * FINER / cv2.getTextSize("H", cv2.FONT_HERSHEY_SIMPLEX, 10.0, 1)[0][1]
+        scale = height * FINER / _capital()
         thick = max(2, round(height * FINER / (6.5 if bold else 10)))
         width = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)[0][0]
         if fit is not None and width > fit * FINER:
@@ -95,7 +95,17 @@ class Canvas:
     def render(self) -> Pixels:
         """Give the page: uint8 (height, width, 3), RGB. Images lie above shapes and letters."""
         height, width = (side // FINER for side in self._page.shape[:2])
-        page = np.asarray(cv2.resize(self._page, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        page = np.asarray(
+            cv2.resize(self._page, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8
+        )
         for x, y, pixels in self._images:
             page[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
         return page
+
+
+@cache
+def _capital() -> float:
+    """Measure a capital letter's height at scale 1: versions of OpenCV draw this font at different sizes."""
+    scale, page = 8.0, np.zeros((400, 400), dtype=np.uint8)
+    cv2.putText(page, "H", (50, 350), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, 1)
+    return float(np.count_nonzero(page.any(axis=1))) / scale

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-
 from hidemia.runtime import defaults, photo, png
+from hidemia.runtime.arguments import Parser, say, usage_error, write
 from hidemia.runtime.client import Client
 from hidemia.runtime.demo.landscape import photo as landscape
 from hidemia.runtime.demo.picture import Journey, picture
 from hidemia.runtime.demo.process import running
 from hidemia.runtime.demo.scan import simulate
-from hidemia.runtime.errors import DataError, EngineError
+from hidemia.runtime.errors import EngineError
 from hidemia.runtime.similarity import psnr, ssim
 from hidemia.runtime.transport import Transport
+from hidemia.runtime.verbs import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,13 +35,18 @@ COVER_SEED = 6
 
 def demo(arguments: list[str]) -> int:
     """Run the demonstration; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="hidemia demo",
-        description="Hide a scan in a photo, have a server analyse the photo, recover the result, and draw how.",
+    parser = Parser(
+        "demo", "Hide a scan in a photo, have a server analyse the photo, recover the result, draw how."
     )
-    parser.add_argument("--secret", type=Path, metavar="IMG", help="medical image (default: a simulated scan)")
-    parser.add_argument("--cover", type=Path, metavar="IMG", help="photo to hide it in (default: a rendered one)")
-    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("demo"), help="folder for the pictures")
+    parser.add_argument(
+        "--secret", type=Path, metavar="IMG", help="medical image (default: a simulated scan)"
+    )
+    parser.add_argument(
+        "--cover", type=Path, metavar="IMG", help="photo to hide it in (default: a rendered one)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("demo"), help="folder (default: demo)"
+    )
     given = parser.parse_args(arguments)
     start = time.monotonic()
     secret = None if given.secret is None else photo.load(given.secret)
@@ -53,7 +55,7 @@ def demo(arguments: list[str]) -> int:
     with _stoppable():
         journey = travel(secret, cover)
     _write_all(out, journey)
-    sys.stdout.write(_report(journey, out, time.monotonic() - start))
+    say(_report(journey, out, time.monotonic() - start))
     return 0
 
 
@@ -78,14 +80,23 @@ def travel(secret: Image | None, cover: Image | None) -> Journey:
             secret, truth = np.repeat(scan.image[:, :, None], 3, axis=2), scan.mask
         cover = landscape(COVER_SEED, size) if cover is None else cover
         secret, cover = photo.fit(secret, size), photo.fit(cover, size)
-        serve = (sys.executable, "-m", "hidemia.runtime.cli", "serve", "--server", str(defaults.bundle("server")))
-        with running(serve) as url, Transport(url) as transport:
+        serve = (
+            sys.executable,
+            "-m",
+            "hidemia.runtime.cli",
+            "serve",
+            "--server",
+            str(defaults.bundle("server")),
+        )
+        with running(serve) as url, Transport(url, token=read_token(None)) as transport:
             stego = client.hide(secret, cover)
             answer = transport.exchange(png.encode(stego), etag=client.manifest.etag)
             reply = png.decode(answer, name="reply")
             mask = client.recover(reply, sent=stego).mask
     if mask is None:
-        raise EngineError("demo: expected a model that outlines, got one that classifies; export the default model")
+        raise EngineError(
+            "demo: expected a model that outlines, got one that classifies; export the default model"
+        )
     return Journey(
         secret=secret,
         cover=cover,
@@ -102,7 +113,7 @@ def travel(secret: Image | None, cover: Image | None) -> Journey:
 
 
 def dice(mask: Image, truth: Image) -> float:
-    """Measure how two masks agree: 1 the same, 0 nothing in common, 1 if both are empty; uint8 (H, W), 0 or 255."""
+    """Measure how two masks agree, uint8 (H, W), 0 or 255: from 0, nothing in common, to 1, the same."""
     total = np.count_nonzero(mask) + np.count_nonzero(truth)
     return 2 * np.count_nonzero((mask > 0) & (truth > 0)) / total if total else 1.0
 
@@ -129,7 +140,9 @@ def _folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{path}: expected a folder to write to, got {error.strerror}; pass another --out") from None
+        raise usage_error(
+            f"--out {path}: expected a folder to write to, got {error.strerror}; pass another --out"
+        ) from None
     return path
 
 
@@ -143,24 +156,8 @@ def _write_all(out: Path, journey: Journey) -> None:
         "demo.png": picture(journey),
     }
     for name, pixels in images.items():
-        _write(out / name, png.encode(pixels))
-    _write(out / "result.png", cv2.imencode(".png", journey.result)[1].tobytes())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is either whole or not there."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise DataError(f"{path}: expected to write it, got {error.strerror}; pass another --out") from None
+        write(out / name, png.encode(pixels))
+    write(out / "result.png", png.encode_mask(journey.result))
 
 
 def _report(journey: Journey, out: Path, took_s: float) -> str:
@@ -173,4 +170,4 @@ def _report(journey: Journey, out: Path, took_s: float) -> str:
         else f"result   Dice {journey.dice:.3f}   against the truth",
         f"picture  {out / 'demo.png'}   ({took_s:.1f} s)",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

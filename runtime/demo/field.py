@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ def wave(rng: np.random.Generator, length: int, scale: float) -> Floats:
     return smooth(rng, (1, length), (0.0, scale)).reshape(-1)
 
 
-def step(value: Floats, width: float) -> Floats:
+def step(value: NDArray[np.floating[Any]], width: float) -> Floats:
     """Rise from 0 to 1 as `value` passes zero, over about `width` either side; same shape, float32."""
     return np.asarray(0.5 + 0.5 * np.tanh(value / width), dtype=np.float32)
 

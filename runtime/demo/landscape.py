@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
-
 from hidemia.runtime.demo import terrain as terrains
 from hidemia.runtime.demo.field import Floats, fractal, smooth, step
 from hidemia.runtime.demo.terrain import Terrain
+from numpy.typing import NDArray
 
 FINER = 2
 """Rays per pixel along each axis."""
@@ -80,7 +79,8 @@ def _weather(rng: np.random.Generator) -> Weather:
     """Draw the hour and the air: the lower the sun, the warmer its light."""
     elevation, azimuth = rng.uniform(0.25, 0.8), rng.choice([-1, 1]) * rng.uniform(0.9, 2.2)
     sun = np.array(
-        [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)], np.float32
+        [np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)],
+        np.float32,
     )
     warm = float(np.clip((0.7 - elevation) / 0.5, 0, 1))
     blue = rng.uniform(0.85, 1.3)
@@ -110,16 +110,20 @@ def _sky(rng: np.random.Generator, view: View, weather: Weather) -> Floats:
     )
     level = 0.9 - 2.0 * weather.cloudiness
     cover = step(np.asarray(thick, np.float32) - level, 0.55)
-    light = np.clip(0.95 - 0.2 * (np.asarray(behind) - level) + 0.25 * (np.asarray(thick) - behind), 0.45, 1.1)
+    light = np.clip(
+        0.95 - 0.2 * (np.asarray(behind) - level) + 0.25 * (np.asarray(thick) - behind), 0.45, 1.1
+    )
     cloud = light[..., None] * np.array([0.92, 0.93, 0.96], np.float32)
-    return np.asarray(blue + (cloud - blue) * (0.92 * cover * (1 - 0.55 * share[..., 0]))[..., None], np.float32)
+    return np.asarray(
+        blue + (cloud - blue) * (0.92 * cover * (1 - 0.55 * share[..., 0]))[..., None], np.float32
+    )
 
 
 def _distance(land: Terrain, view: View) -> Floats:
     """Follow every ray to the ground.
 
-    All rays of a column lie in one vertical plane, so the ground they meet is one profile: a ray ends where the
-    steepest line of sight so far first exceeds its own.
+    All rays of a column lie in one vertical plane, so the ground they meet is one profile: a ray ends where
+    the steepest line of sight so far first exceeds its own.
 
     Returns:
         float32 (rows, columns), distance ahead; infinite where a ray leaves the land.
@@ -166,9 +170,7 @@ def _ground(land: Terrain, weather: Weather, view: View, distance: Floats) -> Fl
     return np.asarray(radiance + (weather.horizon * 0.92 - radiance) * air, np.float32)
 
 
-def _flood(
-    rng: np.random.Generator, scene: Floats, weather: Weather, view: View, distance: Floats
-) -> Floats:
+def _flood(rng: np.random.Generator, scene: Floats, weather: Weather, view: View, distance: Floats) -> Floats:
     """Fill the lake: water mirrors what stands above it, broken up by ripples that perspective flattens."""
     surface = view.eye / np.maximum(-view.up, 1e-4)
     wet = (view.up < 0) & (distance > surface * 0.985)
@@ -190,7 +192,9 @@ def _flood(
     swing = 0.012 + 0.05 * np.minimum(-view.up, 0.5)
     mirrored = (view.up[0, 0] + view.up + swing * ripple) / per_row
     index = np.indices((rows, columns))[1].astype(np.float32)
-    image = cv2.remap(scene, index, np.asarray(mirrored, np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    image = cv2.remap(
+        scene, index, np.asarray(mirrored, np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
     grazing = np.clip(1 + view.up * (1 + 0.5 * ripple), 0, 1)
     mirror = (0.08 + 0.8 * grazing**3)[..., None]
     deep = np.array([0.03, 0.075, 0.085], np.float32) * (1 + 0.15 * ripple)[..., None]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-
 from hidemia.runtime.demo.canvas import Canvas, Colour, Pixels
 
 WIDTH, HEIGHT = 1600, 876
@@ -69,7 +68,7 @@ def picture(journey: Journey) -> Pixels:
     page = Canvas(WIDTH, HEIGHT)
     page.text("HideMIA: a scan is analysed inside a photo", (LEFT - 16, 54), INK, height=23, bold=True)
     page.text(
-        "The server works on the photo as it is. It never extracts the scan, and what it answers is a photo again.",
+        "The server works on the photo as it is. It never extracts the scan, and it answers with a photo.",
         (LEFT - 16, 88),
         GREY,
         height=12,
@@ -92,7 +91,7 @@ def _bands(page: Canvas, journey: Journey) -> None:
     places = (
         (LEFT - 20, 2 * SIDE + GAP + 40, "DEVICE", "sees everything", DEVICE),
         (WIRED - 20, 2 * SIDE + GAP + 40, "WIRE", "sees two photos", WIRE),
-        (BEYOND, WIDTH - BEYOND - 26, "SERVER", "sees two photos", SERVER),
+        (BEYOND, WIDTH - BEYOND - 26, "SERVER", "sees photos", SERVER),
     )
     for left, wide, name, sees, (fill, line) in places:
         page.box((left, top), (wide, tall), fill, line)
@@ -105,14 +104,14 @@ def _bands(page: Canvas, journey: Journey) -> None:
             ends = (start + 8, end - 8)[::way]
             page.arrow((ends[0], y), (ends[1], y), INK)
             if start == device_end:
-                page.text("hide" if way > 0 else "recover", (middle, y - 20), INK, height=12, align="centre")
+                page.text("hide" if way > 0 else "recover", (middle, y - 20), INK, height=11, align="centre")
     node = OUTWARD + SIDE // 2 - 26
     wide = WIDTH - BEYOND - 26 - 56
     page.box((BEYOND + 28, node), (wide, BACK - OUTWARD + 52), (255, 255, 255), SERVER[1])
     middle, centre = BEYOND + 28 + wide // 2, (OUTWARD + BACK + SIDE) // 2
     page.text("analyze", (middle, centre - 27), INK, height=17, bold=True, align="centre")
-    for number, line in enumerate(("no cover, no scan,", "no recover network")):
-        page.text(line, (middle, centre + 10 + 24 * number), GREY, height=11, align="centre")
+    for number, words in enumerate(("no cover, no scan,", "no recover network")):
+        page.text(words, (middle, centre + 10 + 24 * number), GREY, height=11, align="centre")
     # What stands on the server's side is what it has seen, and no more.
     for photo, top in ((journey.stego, node + 20), (journey.reply, BACK + SIDE // 2 + 6 - THUMB)):
         page.image(photo, (middle - THUMB // 2, top), THUMB)
@@ -123,8 +122,12 @@ def _outward(page: Canvas, journey: Journey) -> None:
     second = LEFT + SIDE + GAP
     _panel(page, journey.secret, (LEFT, OUTWARD), "secret", "the medical image")
     _panel(page, journey.cover, (second, OUTWARD), "cover", "a photo, never sent")
-    page.text("+", (LEFT + SIDE + GAP // 2, OUTWARD + SIDE // 2 + 11), INK, height=22, bold=True, align="centre")
-    _panel(page, journey.stego, (WIRED, OUTWARD), "stego", _closeness(journey.stego_psnr_db, journey.stego_ssim))
+    page.text(
+        "+", (LEFT + SIDE + GAP // 2, OUTWARD + SIDE // 2 + 11), INK, height=22, bold=True, align="centre"
+    )
+    _panel(
+        page, journey.stego, (WIRED, OUTWARD), "stego", _closeness(journey.stego_psnr_db, journey.stego_ssim)
+    )
     seen, factor = amplified(journey.stego, journey.cover)
     corner = (WIRED + SIDE + GAP, OUTWARD)
     _panel(page, seen, corner, f"stego - cover, x{factor}", "needs the cover: device only")
@@ -134,20 +137,33 @@ def _back(page: Canvas, journey: Journey) -> None:
     """Draw what returns: the reply, and the result that the device finds in it."""
     _panel(page, journey.reply, (WIRED, BACK), "reply", _closeness(journey.reply_psnr_db, journey.reply_ssim))
     seen, factor = amplified(journey.reply, journey.stego)
-    _panel(page, seen, (WIRED + SIDE + GAP, BACK), f"reply - stego, x{factor}", "carries the result, if both leak")
+    _panel(
+        page,
+        seen,
+        (WIRED + SIDE + GAP, BACK),
+        f"reply - stego, x{factor}",
+        "carries the result, if both leak",
+    )
     found = "" if journey.dice is None else f"vs truth: Dice {journey.dice:.3f}"
     second = LEFT + SIDE + GAP
     outlined = _outlined(journey.secret, journey.result, FOUND)
-    _panel(page, outlined, (second, BACK), "result", found or "outline found on the device", FOUND)
+    _panel(page, outlined, (second, BACK), "result", found or "outline found on the device", key=FOUND)
     if journey.truth is None:
         mask = np.repeat(journey.result[:, :, None], 3, axis=2)
         _panel(page, mask, (LEFT, BACK), "result as a mask", "the truth is not known")
     else:
-        _panel(page, _outlined(journey.secret, journey.truth, TRUE), (LEFT, BACK), "truth", "known beforehand", TRUE)
+        _panel(
+            page,
+            _outlined(journey.secret, journey.truth, TRUE),
+            (LEFT, BACK),
+            "truth",
+            "known beforehand",
+            key=TRUE,
+        )
 
 
 def _panel(
-    page: Canvas, pixels: Pixels, corner: tuple[int, int], name: str, note: str, key: Colour | None = None
+    page: Canvas, pixels: Pixels, corner: tuple[int, int], name: str, note: str, *, key: Colour | None = None
 ) -> None:
     """Lay out one image with its name above, its note below, and the colour of its outline."""
     page.image(pixels, corner, SIDE)

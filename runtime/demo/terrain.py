@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-
 from hidemia.runtime.demo.field import Floats, fractal, step
 
 GRID = 512
@@ -17,7 +16,7 @@ CELLS = 44.0
 
 @dataclass(frozen=True)
 class Terrain:
-    """A landscape without a border; lengths in units of a few hundred metres, the lake's surface at height 0."""
+    """A landscape without a border; its unit is a few hundred metres, the lake's surface is at height 0."""
 
     coarse: Floats
     """Field that makes mountains, (GRID, GRID), standard deviation 1."""
@@ -37,9 +36,9 @@ class Terrain:
     def height(self, x: Floats, z: Floats) -> Floats:
         """Give the height of the ground.
 
-        Ridges come from folding a fractal field at zero, as in Musgrave's ridged multifractal: crests stay sharp
-        and valleys round. Finer copies of another field add roughness that shrinks with its scale, as it does on
-        eroded land.
+        Ridges come from folding a fractal field at zero, as in Musgrave's ridged multifractal: crests stay
+        sharp and valleys round. Finer copies of another field add roughness that shrinks with its scale, as
+        it does on eroded land.
 
         Args:
             x: Places to the right of the camera.
@@ -79,13 +78,14 @@ class Terrain:
         bands = _at(self.fine, x * 0.5, height * 14)
         stone = np.asarray(self.rock, np.float32) * np.exp(0.2 * grain + 0.15 * bands)[..., None]
         treeline = 0.62 * self.snow + 0.12 * patch
-        bare = np.maximum(step(0.74 + 0.05 * grain - flatness, 0.06), step(height - treeline, 0.12))[..., None]
-        ground = ground + (stone - ground) * bare
+        bare = np.maximum(step(0.74 + 0.05 * grain - flatness, 0.06), step(height - treeline, 0.12))
+        ground = ground + (stone - ground) * bare[..., None]
         sand = np.array([0.24, 0.2, 0.15], np.float32) * np.exp(0.2 * grain)[..., None]
         ground = ground + (sand - ground) * step(0.025 + 0.01 * patch - height, 0.012)[..., None]
         white = np.array([0.8, 0.83, 0.88], np.float32) * np.exp(0.06 * grain)[..., None]
-        lies = step(height - self.snow + 0.22 * patch + 0.1 * grain, 0.08) * step(flatness - 0.55 + 0.06 * grain, 0.08)
-        return np.asarray(ground + (white - ground) * lies[..., None], dtype=np.float32)
+        high = step(height - self.snow + 0.22 * patch + 0.1 * grain, 0.08)[..., None]
+        flat = step(flatness - 0.55 + 0.06 * grain, 0.08)[..., None]
+        return np.asarray(ground + (white - ground) * high * flat, dtype=np.float32)
 
 
 def draw(rng: np.random.Generator) -> Terrain:
@@ -105,4 +105,6 @@ def _at(field: Floats, x: Floats, z: Floats) -> Floats:
     """Read a periodic field at any place, bilinearly."""
     columns = np.asarray(np.mod(x * CELLS, GRID), dtype=np.float32)
     rows = np.asarray(np.mod(z * CELLS, GRID), dtype=np.float32)
-    return np.asarray(cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)
+    return np.asarray(
+        cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32
+    )
