@@ -80,7 +80,7 @@ def test_brightness_is_that_of_scans(scans):
 
 
 def test_speckle_is_fully_developed():
-    """The envelope of many scatterers is Rayleigh distributed: its mean is 1.91 of its standard deviations."""
+    """The envelope of many scatterers is Rayleigh distributed: its mean is 1.91 of its deviations."""
     level = np.zeros((256, 256), np.float32)
     heard = envelope(np.random.default_rng(0), level, level - 90, beam=1.5, pulse=1.3, focus=0.5)
     assert heard.mean() / heard.std() == pytest.approx(1.913, abs=0.06)
