@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 SIDE = 448
 """Samples of the simulated field along depth and width: twice what is shown, so that speckle is resolved."""
-LOOKS = 4
+LOOKS = 5
 """Looks that the scanner averages."""
 MARGIN = 32
 """Samples simulated beyond either side and cut off, because the filters wrap around."""
@@ -73,7 +73,7 @@ def simulate(seed: int, size_px: int = 224) -> Scan:
     lesion = lesions.draw(rng)
     tissue = _with_lesion(rng, lesion, _breast(rng, depth), depth, lateral)
     level = _transmission_db(rng, lesion, depth, lateral)
-    beam, pulse = rng.uniform(1.1, 1.7), rng.uniform(1.25, 1.5)
+    beam, pulse = rng.uniform(0.8, 1.4), rng.uniform(1.25, 1.5)
     echo, mirror = tissue.echo_db + level, tissue.mirror_db + level
     # Scanners compound: they average looks from several angles, which differ in speckle, not in anatomy.
     looks = [
@@ -149,6 +149,7 @@ def _breast(rng: np.random.Generator, depth: Floats) -> Tissue:
     echo = levels[0]
     for edge, level in zip(edges, levels[1:], strict=True):
         echo = echo + (level - echo) * step(depth - edge, 0.006)
+    echo = echo + rng.uniform(1, 3) * smooth(rng, shape, (1.8, 7))
     mirror = np.full(shape, -60.0, dtype=np.float32)
     for number, edge in enumerate(edges):
         thin = np.exp(-(((depth - edge) / 0.004) ** 2))
@@ -156,8 +157,8 @@ def _breast(rng: np.random.Generator, depth: Floats) -> Tissue:
             rng.uniform(-10, 0) + 8 * smooth(rng, (1, shape[1]), (0, 18)) - (6 if number in {1, 3} else 2)
         )
         mirror = np.maximum(mirror, broken + 20 * np.log10(thin + 1e-3))
-    septa = _septa(rng, shape) + rng.uniform(-16, -7)
-    fibres = _septa(rng, shape, (5, 32)) + rng.uniform(-22, -9)
+    septa = _septa(rng, shape, (rng.uniform(6, 11), rng.uniform(14, 30))) + rng.uniform(-16, -7)
+    fibres = _septa(rng, shape, (rng.uniform(3.5, 5.5), rng.uniform(15, 35))) + rng.uniform(-22, -9)
     fatty = step(depth - edges[0], 0.01) * (1 - step(depth - edges[2], 0.02))
     muscular = step(depth - edges[2], 0.02)
     mirror = np.maximum(mirror, np.maximum(septa + 40 * (fatty - 1), fibres + 40 * (muscular - 1)))
@@ -173,14 +174,14 @@ def _gland(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     return np.asarray(grain * strands + 2 * patches - rng.uniform(3, 9) * lobules, dtype=np.float32)
 
 
-def _septa(rng: np.random.Generator, shape: tuple[int, int], scale: tuple[float, float] = (11, 32)) -> Floats:
+def _septa(rng: np.random.Generator, shape: tuple[int, int], scale: tuple[float, float]) -> Floats:
     """Draw connective-tissue septa: thin sheets, brightest where they lie across the beam, in dB."""
     sheet = smooth(rng, shape, scale)
     down, right = np.gradient(sheet)
     steepness = np.hypot(down, right) + 1e-6
     distance = np.abs(sheet) / steepness
     across = (np.abs(down) / steepness) ** 4
-    patches = 8 * smooth(rng, shape, (10, 16)) - 6
+    patches = 7 * smooth(rng, shape, (5, 9)) + 4 * smooth(rng, shape, (20, 30)) - 7
     return np.asarray(
         20 * np.log10(np.exp(-((distance / 1.8) ** 2)) * across + 1e-3) + patches, dtype=np.float32
     )
@@ -204,9 +205,9 @@ def _with_lesion(
     rng: np.random.Generator, lesion: Lesion, tissue: Tissue, depth: Floats, lateral: Floats
 ) -> Tissue:
     """Put the lesion in: it displaces the tissue and its interfaces, and may wear a halo or a capsule."""
-    reach = lesion.reach(depth, lateral, spiculated=True)
+    outline = lesion.reach(depth, lateral, spiculated=True)
     ragged = 0.9 if lesion.label == "malignant" else 0.5
-    reach = reach + ragged * lesion.margin * 0.5 * smooth(rng, tissue.echo_db.shape, (3, 5))
+    reach = outline + ragged * lesion.margin * 0.5 * smooth(rng, tissue.echo_db.shape, (3, 5))
     inside = step(1 - reach, lesion.margin)
     around = float(np.median(tissue.echo_db[(reach > 1) & (reach < 1.5)]))
     texture = lesion.texture_db * smooth(rng, tissue.echo_db.shape, (6, 10))
@@ -216,8 +217,8 @@ def _with_lesion(
     mirror = tissue.mirror_db - 40 * step(1.05 - reach, 0.05)
     if lesion.label == "benign":
         # A smooth capsule mirrors sound where it lies across the beam: at the top and the bottom.
-        rim = np.exp(-(((reach - 1.0) / 0.03) ** 2))
-        facing = np.abs(depth - lesion.centre[0]) / (lesion.radii[0] * np.maximum(reach, 0.3))
+        rim = np.exp(-(((outline - 1.0) / 0.03) ** 2))
+        facing = np.abs(depth - lesion.centre[0]) / (lesion.radii[0] * np.maximum(outline, 0.3))
         mirror = np.maximum(
             mirror, rng.uniform(-14, -4) + 20 * np.log10(rim * np.minimum(facing, 1) ** 4 + 1e-3)
         )
@@ -253,7 +254,7 @@ def _grey(rng: np.random.Generator, heard: Floats, depth: Floats) -> Floats:
     top = np.percentile(level, 99) + rng.uniform(1, 6)
     share = np.clip((level - top) / span + 1, 0, 1)
     share = share ** rng.uniform(1.4, 2.4)
-    smooth_share = cv2.GaussianBlur(share.astype(np.float32), (0, 0), sigmaX=1.3, sigmaY=1.1)
+    smooth_share = cv2.GaussianBlur(share.astype(np.float32), (0, 0), sigmaX=1.05, sigmaY=1.15)
     return np.asarray(255 * smooth_share, dtype=np.float32)
 
 
