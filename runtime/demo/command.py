@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     from hidemia.runtime.arrays import Image
 
-SCAN_SEED = 105
+SCAN_SEED = 44
+"""An irregular, spiculated mass: an outline that no ellipse would fit."""
 COVER_SEED = 6
+"""Texture everywhere but in a little sky, as a good cover has."""
 
 
 def demo(arguments: list[str]) -> int:
