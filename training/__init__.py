@@ -1,0 +1,1 @@
+"""Networks, losses, data and the stages of Algorithm 1. Knows no deployment."""

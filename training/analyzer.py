@@ -1,0 +1,147 @@
+"""The analyzer M: a U-Net for each wavelet band of the stego, with MoDC and AsyWA inside (Fig. 2), and Eq. 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hidemia.training.asywa import AsyWA
+from hidemia.training.modc import MoDC
+from hidemia.training.wavelet import BANDS, dwt, iwt, join, split
+
+
+@dataclass(frozen=True)
+class AnalyzerConfig:
+    """Settings of the analyzer; the defaults are those of the shipped models.
+
+    Attributes:
+        width: channels of the first level, doubled at each further one.
+        levels: resolutions of each U-Net, the first at half the image's size.
+        k, candidates, strength, diagonals: of `MoDC`.
+        attention, scale: variant and scale of `AsyWA`.
+        attention_levels: how many of the deepest levels have it.
+        residual: bands to which the stego's own band is added: ``all``, ``ll`` (Eq. 1) or ``none`` (Table 3).
+    """
+
+    width: int = 16
+    levels: int = 4
+    k: int = 2
+    candidates: tuple[int, ...] = (1, 2, 3, 4, 5)
+    strength: float = 0.5
+    diagonals: str = "project"
+    attention: str = "asymmetric"
+    scale: str = "n"
+    attention_levels: int = 2
+    residual: str = "all"
+
+    def residual_bands(self) -> tuple[str, ...]:
+        """The bands that are residual."""
+        return {"all": BANDS, "ll": ("ll",), "none": ()}[self.residual]
+
+
+class DoubleConv(nn.Module):
+    """(MoDC, batch norm, ReLU) twice: (B, I, h, w) -> (B, O, h, w)."""
+
+    def __init__(self, inputs: int, outputs: int, config: AnalyzerConfig) -> None:
+        super().__init__()
+        options = (config.k, config.candidates, config.strength, config.diagonals)
+        self.conv1, self.norm1 = MoDC(inputs, outputs, *options), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = MoDC(outputs, outputs, *options), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(x)))
+
+
+class BandUNet(nn.Module):
+    """The U-Net of one band, in steps, so that the four can meet in AsyWA between them."""
+
+    def __init__(self, config: AnalyzerConfig) -> None:
+        super().__init__()
+        widths = [config.width * 2**level for level in range(config.levels)]
+        self.down = nn.ModuleList(
+            DoubleConv(inputs, outputs, config)
+            for inputs, outputs in zip([front_channels(), *widths], widths, strict=False)
+        )
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(deep, shallow, 2, stride=2)
+            for shallow, deep in zip(widths, widths[1:], strict=False)
+        )
+        self.merge = nn.ModuleList(DoubleConv(2 * width, width, config) for width in widths[:-1])
+
+    def decode(self, levels: list[Tensor]) -> Tensor:
+        """Features of all levels, finest first -> (B, width, h, w)."""
+        x = levels[-1]
+        for level in reversed(range(len(self.up))):
+            x = self.merge[level](torch.cat([levels[level], self.up[level](x)], dim=1))
+        return x
+
+
+def front_channels() -> int:
+    """Channels that `front` makes of a band of three colours."""
+    return 6
+
+
+_LAPLACIAN = torch.tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]).repeat(3, 1, 1, 1)
+
+
+def front(band: Tensor, name: str) -> Tensor:
+    """What a U-Net reads of its band: (B, 3, h, w) -> (B, 6, h, w) in about [-1, 1].
+
+    The band at a common scale, and its Laplacian amplified 32 times and clamped: what is hidden is about two grey
+    levels strong and would vanish in the first convolution beside the cover's own content.
+    """
+    with torch.autocast(band.device.type, enabled=False):
+        fine = F.conv2d(band, _LAPLACIAN.to(band), padding=1, groups=3)
+    scaled = band - 1 if name == "ll" else band * 8
+    return torch.cat([scaled, (fine * 32).clamp(-1, 1)], dim=1)
+
+
+class Analyzer(nn.Module):
+    """M: the stego (B, 3, H, W) in [0, 1] -> the reply (B, 3, H, W), before the 8-bit channel.
+
+    H and W are divisible by 2 ** levels. The heads start at zero: a fresh analyzer answers with the stego.
+    """
+
+    def __init__(self, config: AnalyzerConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or AnalyzerConfig()
+        self.unets = nn.ModuleDict({band: BandUNet(self.config) for band in BANDS})
+        self.heads = nn.ModuleDict({band: nn.Conv2d(self.config.width, 3, 1) for band in BANDS})
+        for head in self.heads.values():
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+        first = self.config.levels - self.config.attention_levels
+        self.attention = nn.ModuleDict(
+            {
+                str(level): AsyWA(self.config.width * 2**level, 8, self.config.attention, self.config.scale)
+                for level in range(first, self.config.levels)
+            }
+        )
+
+    def features(self, bands: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The last features of the four U-Nets by band, each (B, width, H/2, W/2)."""
+        x = {name: front(bands[name], name) for name in BANDS}
+        levels: dict[str, list[Tensor]] = {name: [] for name in BANDS}
+        for level in range(self.config.levels):
+            for name in BANDS:
+                x[name] = self.unets[name].down[level](F.max_pool2d(x[name], 2) if level else x[name])
+            if str(level) in self.attention:
+                x = self.attention[str(level)](x)
+            for name in BANDS:
+                levels[name].append(x[name])
+        return {name: self.unets[name].decode(levels[name]) for name in BANDS}
+
+    def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
+        """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH), residual where configured."""
+        outputs = {name: 0.1 * self.heads[name](features[name]).float() for name in BANDS}
+        for name in self.config.residual_bands():
+            outputs[name] = bands[name] + outputs[name]
+        return iwt(join(outputs))
+
+    def forward(self, stego: Tensor) -> Tensor:
+        bands = split(dwt(stego))
+        return self.reply(bands, self.features(bands))

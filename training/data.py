@@ -1,0 +1,205 @@
+"""Images for training, decoded once into memory, and the batches drawn from them.
+
+A data set is a folder with ``index.csv`` (columns image, mask, label, split, group; paths relative to the folder).
+Every random draw comes from a generator seeded by (seed, step), so that a resumed run sees what an undisturbed
+one would have seen.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hidemia.training.errors import DatasetError
+
+STORED_PX = 256  # scans are kept a little larger than any network reads, for the augmentation
+
+
+@dataclass(frozen=True)
+class Scans:
+    """Medical images of one split. ``images`` (N, 3, 256, 256) uint8; ``masks`` (N, 1, 256, 256) uint8, 0 or 255,
+    for segmentation; ``labels`` (N,) int64, indices into ``classes``.
+    """
+
+    images: Tensor
+    masks: Tensor | None
+    labels: Tensor
+    classes: tuple[str, ...]
+
+
+class Batch(NamedTuple):
+    """Secrets and covers, each (B, 3, s, s) float32 in [0, 1]; masks (B, 1, s, s) float32, 0 or 1, or None;
+    labels (B,).
+    """
+
+    secrets: Tensor
+    covers: Tensor
+    masks: Tensor | None
+    labels: Tensor
+
+
+def read_rows(folder: Path, split: str) -> list[dict[str, str]]:
+    """Rows of ``index.csv`` that belong to the split.
+
+    Raises:
+        DatasetError: no index, a missing column, or no row of that split.
+    """
+    index = folder / "index.csv"
+    if not index.is_file():
+        raise DatasetError(f"{folder}: expected a data set with index.csv, found none; pass a folder that has one")
+    with index.open(newline="") as file:
+        reader = csv.DictReader(file)
+        missing = {"image", "split"} - set(reader.fieldnames or ())
+        if missing:
+            raise DatasetError(f"{index}: expected columns image and split, got {reader.fieldnames}")
+        rows = list(reader)
+    chosen = [row for row in rows if row["split"] == split]
+    if not chosen:
+        splits = sorted({row["split"] for row in rows})
+        raise DatasetError(f"{index}: expected images of split {split!r}, got only {', '.join(splits) or 'no rows'}")
+    return chosen
+
+
+def _read(path: Path, flag: int, interpolation: int, size_px: int) -> np.ndarray:
+    """One image, scaled to a square. Raises DatasetError when it is missing or cannot be decoded."""
+    data = path.read_bytes() if path.is_file() else None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
+    if image is None:
+        state = "missing" if data is None else "not an image that can be decoded"
+        raise DatasetError(f"{path}: {state}; repair the file or take its row out of index.csv")
+    if image.shape[:2] == (size_px, size_px):
+        return image
+    return cv2.resize(image, (size_px, size_px), interpolation=interpolation)
+
+
+def _read_photo(path: Path, size_px: int) -> Tensor:
+    """(3, s, s) uint8 RGB."""
+    image = _read(path, cv2.IMREAD_COLOR_RGB, cv2.INTER_AREA, size_px)
+    return torch.from_numpy(image).permute(2, 0, 1)
+
+
+def read_scans(folder: Path, split: str, segmentation: bool) -> Scans:  # noqa: FBT001 - a task, said by name
+    """All images of one split, with masks when the task is segmentation.
+
+    Raises:
+        DatasetError: an unreadable image or mask, a mask without a lesion, or a class without images.
+    """
+    rows = read_rows(folder, split)
+    images = torch.stack([_read_photo(folder / row["image"], STORED_PX) for row in rows])
+    masks = None
+    if segmentation:
+        masks = torch.stack([_read_mask(folder, row) for row in rows])
+    names = tuple(sorted({row.get("label") or "" for row in rows}))
+    labels = torch.tensor([names.index(row.get("label") or "") for row in rows])
+    return Scans(images, masks, labels, names)
+
+
+def _read_mask(folder: Path, row: dict[str, str]) -> Tensor:
+    """(1, 256, 256) uint8, 0 or 255."""
+    if not row.get("mask"):
+        raise DatasetError(f"{folder / row['image']}: expected a mask in index.csv, got none; add it or the row goes")
+    path = folder / row["mask"]
+    mask = _read(path, cv2.IMREAD_GRAYSCALE, cv2.INTER_NEAREST, STORED_PX)
+    mask = np.where(mask > 127, np.uint8(255), np.uint8(0))
+    if not mask.any():
+        raise DatasetError(f"{path}: expected a mask with something in it, got an empty one; take the row out")
+    return torch.from_numpy(mask)[None]
+
+
+def read_covers(folder: Path, split: str, size_px: int) -> Tensor:
+    """Photos of one split, (N, 3, s, s) uint8, scaled as the client scales them."""
+    return torch.stack([_read_photo(folder / row["image"], size_px) for row in read_rows(folder, split)])
+
+
+def generator(seed: int, step: int) -> torch.Generator:
+    """The source of every random draw of one step."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def epoch_order(count: int, seed: int, step: int, batch: int) -> Tensor:
+    """Indices of this step's images: every image once an epoch, in an order that only seed and epoch decide."""
+    start = step * batch
+    picks = []
+    for position in range(start, start + batch):
+        epoch, offset = divmod(position, count)
+        picks.append(torch.randperm(count, generator=generator(seed, -1 - epoch))[offset])
+    return torch.stack(picks)
+
+
+def crop_covers(covers: Tensor, count: int, size_px: int, draw: torch.Generator) -> Tensor:
+    """Random crops with random flips and quarter turns: (N, 3, S, S) uint8 -> (count, 3, s, s) float32."""
+    picks = torch.randint(len(covers), (count,), generator=draw).tolist()
+    crops = []
+    for pick in picks:
+        room = covers.shape[-1] - size_px
+        top, left = torch.randint(room + 1, (2,), generator=draw).tolist()
+        turns, flip = torch.randint(4, (1,), generator=draw).item(), torch.randint(2, (1,), generator=draw).item()
+        crop = torch.rot90(covers[pick, :, top : top + size_px, left : left + size_px], int(turns), (1, 2))
+        crops.append(crop.flip(2) if flip else crop)
+    return torch.stack(crops).float() / 255
+
+
+def warp(images: Tensor, masks: Tensor | None, size_px: int, draw: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """Random mirror, rotation (15 degrees), scale (0.85 to 1.2), shift (8 %), contrast and brightness.
+
+    uint8 (B, 3, 256, 256) and (B, 1, 256, 256) -> float32 (B, 3, s, s) in [0, 1] and (B, 1, s, s), 0 or 1.
+    """
+    count = len(images)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(count, generator=draw) * (high - low) + low
+
+    angle, scale = uniform(-15, 15) * math.pi / 180, uniform(1 / 1.2, 1 / 0.85)
+    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    rows = [mirror * cos, -sin, uniform(-0.16, 0.16), mirror * sin, cos, uniform(-0.16, 0.16)]
+    affine = torch.stack(rows, dim=1).view(count, 2, 3)
+
+    def sample(x: Tensor) -> Tensor:
+        small = F.interpolate(x.float(), size=(size_px, size_px), mode="bilinear", antialias=True)
+        grid = F.affine_grid(affine, list(small.shape), align_corners=False)
+        return F.grid_sample(small, grid, padding_mode="zeros", align_corners=False)
+
+    contrast, brightness = uniform(0.8, 1.2).view(-1, 1, 1, 1), uniform(-0.08, 0.08).view(-1, 1, 1, 1)
+    pictures = (sample(images) / 255 * contrast + brightness).clamp(0, 1)
+    return pictures, None if masks is None else (sample(masks) > 127).float()
+
+
+def scaled(images: Tensor, size_px: int) -> Tensor:
+    """uint8 (B, C, H, W) -> float32 (B, C, s, s) in [0, 1], without augmentation."""
+    if images.shape[-1] == size_px:
+        return images.float() / 255
+    return F.interpolate(images.float(), size=(size_px, size_px), mode="bilinear", antialias=True) / 255
+
+
+def training_batch(scans: Scans, covers: Tensor, size_px: int, batch: int, seed: int, step: int) -> Batch:
+    """The batch of one step: augmented scans and random crops of covers."""
+    draw = generator(seed, step)
+    picks = epoch_order(len(scans.images), seed, step, batch)
+    masks = None if scans.masks is None else scans.masks[picks]
+    secrets, warped = warp(scans.images[picks], masks, size_px, draw)
+    return Batch(secrets, crop_covers(covers, batch, size_px, draw), warped, scans.labels[picks])
+
+
+def hiding_batch(scans: Scans, covers: Tensor, size_px: int, batch: int, seed: int, step: int) -> Batch:
+    """Crops for a hider alone: secrets are scans, scans tinted in a random colour (an eighth) and photos (a quarter).
+
+    Grey secrets alone teach a hider to lose colour.
+    """
+    draw = generator(seed, step)
+    picks = torch.randint(len(scans.images), (batch,), generator=draw)
+    secrets = crop_covers(scans.images[picks], batch, size_px, draw)
+    photos = crop_covers(covers, batch, size_px, draw)
+    kind = torch.rand(batch, 1, 1, 1, generator=draw)
+    tint = torch.rand(batch, 3, 1, 1, generator=draw)
+    secrets = torch.where(kind < 0.25, photos, torch.where(kind < 0.375, secrets * tint, secrets))
+    return Batch(secrets, crop_covers(covers, batch, size_px, draw), None, scans.labels[picks])

@@ -1,0 +1,47 @@
+"""Figures of a system on the validation split, while it trains: what choices are made by."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hidemia.training.channel import to_uint8
+from hidemia.training.data import Scans, scaled
+from hidemia.training.heads import ClassificationHead
+
+
+def psnr_db(a: Tensor, b: Tensor) -> Tensor:
+    """Per image, from 8-bit values: (B, 3, H, W) float in [0, 1] -> (B,) dB."""
+    error = (to_uint8(a).double() - to_uint8(b).double()).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(255**2 / error.clamp_min(1e-9))
+
+
+def dice(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Dice similarity per image: boolean (B, H, W) -> (B,). Two empty masks agree fully."""
+    overlap = (prediction & truth).sum(dim=(1, 2)).double()
+    total = (prediction.sum(dim=(1, 2)) + truth.sum(dim=(1, 2))).double()
+    return torch.where(total > 0, 2 * overlap / total.clamp_min(1), 1.0)
+
+
+@torch.no_grad()
+def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batch: int = 16) -> dict[str, float]:
+    """Means over the split, one cover an image, after the 8-bit channel: stego and reply PSNR, and the task."""
+    training = system.training
+    system.eval()
+    stego_db, reply_db, task = [], [], []
+    for start in range(0, len(scans.images), batch):
+        picks = torch.arange(start, min(start + batch, len(scans.images)))
+        secret, cover = scaled(scans.images[picks], size_px), scaled(covers[picks % len(covers)], size_px)
+        trip = system(secret, cover)
+        stego_db.append(psnr_db(trip.stego, cover))
+        reply_db.append(psnr_db(trip.reply, cover))
+        if isinstance(system.head, ClassificationHead):
+            task.append((trip.logits.argmax(dim=1) == scans.labels[picks]).double())
+        elif scans.masks is not None:
+            truth = scaled(scans.masks[picks], size_px)[:, 0] > 0.5
+            task.append(dice(trip.logits[:, 0] > 0, truth))
+    system.train(training)
+    figures = {"stego_psnr_db": torch.cat(stego_db), "reply_psnr_db": torch.cat(reply_db)}
+    if task:
+        figures["accuracy" if isinstance(system.head, ClassificationHead) else "dsc"] = torch.cat(task)
+    return {name: values.mean().item() for name, values in figures.items()}
