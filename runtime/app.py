@@ -12,7 +12,7 @@ import hmac
 import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -20,10 +20,9 @@ from hidemia.runtime import headers, png
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.batching import Batcher, Busy
 from hidemia.runtime.errors import HidemiaError, ImageError
+from hidemia.runtime.metrics import CONTENT_TYPE, Metrics
 from hidemia.runtime.server import Server
 from hidemia.runtime.transport import PATH
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -34,8 +33,6 @@ from starlette.routing import Route
 __all__ = ["PhotoService", "Settings"]
 
 logger = logging.getLogger(__name__)
-
-_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,34 +53,7 @@ class Settings:
     queue_size: int = 64
     deadline_s: float = 10.0
     max_body_bytes: int = 4 << 20
-    token: str | None = None
-
-
-class _Metrics:
-    """Counts and times, in a registry of their own so that an embedding program keeps its own."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.photos = Counter("photos", "Answers by status", ["status"], registry=self.registry)
-        self.batch = Histogram(
-            "photo_batch_size",
-            "Photos of one engine call",
-            buckets=(1, 2, 4, 8, 16, 32),
-            registry=self.registry,
-        )
-        self.wait = Histogram(
-            "photo_wait_seconds", "Longest wait in a batch", buckets=_SECONDS, registry=self.registry
-        )
-        self.engine = Histogram(
-            "photo_engine_seconds", "One engine call", buckets=_SECONDS, registry=self.registry
-        )
-        self.total = Histogram("photo_seconds", "One request", buckets=_SECONDS, registry=self.registry)
-        self.waiting = Gauge("photos_waiting", "Photos in the queue", registry=self.registry)
-
-    def observe(self, count: int, wait_s: float, took_s: float) -> None:
-        self.batch.observe(count)
-        self.wait.observe(wait_s)
-        self.engine.observe(took_s)
+    token: str | None = field(default=None, repr=False)
 
 
 class PhotoService:
@@ -102,7 +72,7 @@ class PhotoService:
     def __init__(self, server: Server, settings: Settings | None = None) -> None:
         self.server = server
         self.settings = settings or Settings()
-        self.metrics = _Metrics()
+        self.metrics = Metrics(lambda: self.batcher.waiting if self.batcher else 0)
         self.batcher: Batcher | None = None
         self.stopping = False
         self.photos = Starlette(routes=[Route(PATH, self._photo, methods=["POST"])], lifespan=self._lifespan)
@@ -113,7 +83,6 @@ class PhotoService:
                 Route("/metrics", self._metrics),
             ]
         )
-        self.metrics.waiting.set_function(lambda: self.batcher.waiting if self.batcher else 0)
 
     @property
     def is_ready(self) -> bool:
@@ -129,7 +98,7 @@ class PhotoService:
             batch_wait_timeout_ms=settings.batch_wait_timeout_ms,
             queue_size=settings.queue_size,
             deadline_s=settings.deadline_s,
-            observe=self.metrics.observe,
+            observe=self.metrics.ran,
         )
         try:
             yield
@@ -147,8 +116,7 @@ class PhotoService:
             reason = refusal.reason
             response = PlainTextResponse(refusal.detail, refusal.status_code, refusal.headers)
         took = perf_counter() - start
-        self.metrics.photos.labels(str(response.status_code)).inc()
-        self.metrics.total.observe(took)
+        self.metrics.answered(response.status_code, took)
         level = logging.INFO if response.status_code == 200 else logging.WARNING
         logger.log(level, "%d in %.1f ms%s", response.status_code, took * 1e3, reason and f": {reason}")
         return response
@@ -175,7 +143,7 @@ class PhotoService:
         if kind != "image/png" or request.headers.get("content-encoding", "identity") != "identity":
             raise _Refusal(415, "image/png only", f"content type {kind[:40]!r}")
         length = request.headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > self.settings.max_body_bytes:
+        if length.isdecimal() and (len(length) > 18 or int(length) > self.settings.max_body_bytes):
             raise _Refusal(413, "too large", f"content length {length}")
 
     async def _body(self, request: Request) -> bytes:
@@ -242,7 +210,7 @@ class PhotoService:
         return PlainTextResponse("ready") if self.is_ready else PlainTextResponse("not ready", 503)
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(generate_latest(self.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
 class _Refusal(HTTPException):

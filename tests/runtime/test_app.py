@@ -153,6 +153,10 @@ def test_token(http, server, tiny, body):
         assert post(http, url, body, {**PNG, "Authorization": "Bearer s3cret"}).status_code == 200
 
 
+def test_the_token_is_in_no_log():
+    assert "s3cret" not in repr(Settings(token="s3cret"))
+
+
 def test_concurrent_photos_share_calls_and_keep_apart(server, tiny):
     slow = Slow(server)
     service = PhotoService(slow, Settings(max_batch_size=4, batch_wait_timeout_ms=20))
