@@ -12,7 +12,7 @@ from hidemia.runtime import photo, similarity
 from hidemia.runtime.arrays import Image, check_image, check_photo
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.covers import CoverPool
-from hidemia.runtime.engine import Engine, OnnxEngine
+from hidemia.runtime.engine import CPU, Engine, OnnxEngine
 from hidemia.runtime.errors import EngineError, ImageError, ReplyError
 from hidemia.runtime.manifest import Manifest, Precision
 from hidemia.runtime.result import Integrity, Result
@@ -34,7 +34,12 @@ class Client:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, threads: int | None = None, precision: Precision | None = None
+        cls,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        provider: str = CPU,
     ) -> Client:
         """Open a client bundle and make both engines ready.
 
@@ -42,14 +47,19 @@ class Client:
             path: The bundle's folder.
             threads: Threads of one run; the usable cores, at most 8, when None.
             precision: The manifest's first when None.
+            provider: ONNX Runtime's execution provider, which runs it or fails: nothing else is taken instead.
 
         Raises:
             BundleError: No bundle, a damaged one, or one of another role.
             EngineError: The engine is absent or cannot run it.
         """
         bundle = Bundle.open(path, "client")
-        hider = OnnxEngine(bundle, bundle.graph("hide", precision=precision), threads=threads)
-        recoverer = OnnxEngine(bundle, bundle.graph("recover", precision=precision), threads=threads)
+        hider = OnnxEngine(
+            bundle, bundle.graph("hide", precision=precision), threads=threads, provider=provider
+        )
+        recoverer = OnnxEngine(
+            bundle, bundle.graph("recover", precision=precision), threads=threads, provider=provider
+        )
         return cls(bundle.manifest, hider, recoverer)
 
     @property

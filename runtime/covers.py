@@ -129,7 +129,8 @@ class _Shelf:
             free = [(key, tile) for key, tile in cut.items() if key not in used]
             if not free:
                 self._ledger.mark_spent(name)
-            self.ready.extend(free)
+            # By key, which is as good as shuffled: photos sent one after the other must not make up a mosaic.
+            self.ready.extend(sorted(free, key=lambda pair: pair[0]))
 
     def find(self, keys: set[bytes]) -> Image | None:
         """The tile with one of these keys; looks through every photo, which only a retry has to do."""

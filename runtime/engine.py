@@ -13,9 +13,11 @@ from hidemia.runtime.errors import BundleError, EngineError
 from hidemia.runtime.manifest import Graph, Tensor
 from numpy.typing import NDArray
 
-__all__ = ["Arrays", "Engine", "OnnxEngine", "usable_threads"]
+__all__ = ["CPU", "Arrays", "Engine", "OnnxEngine", "usable_threads"]
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+CPU = "CPUExecutionProvider"
 
 _ONNX_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
@@ -70,8 +72,10 @@ class OnnxEngine(Engine):
         graph: Graph,
         *,
         threads: int | None = None,
-        provider: str = "CPUExecutionProvider",
+        provider: str = CPU,
     ) -> None:
+        if threads is not None and threads < 1:
+            raise EngineError(f"threads: expected at least 1, got {threads}; leave it out", exit_code=2)
         ort = _import_onnxruntime()
         data = bundle.read(graph)
         self._name = graph.path

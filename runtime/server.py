@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from hidemia.runtime.arrays import Image, check_photo
 from hidemia.runtime.bundle import Bundle
-from hidemia.runtime.engine import Engine, OnnxEngine
+from hidemia.runtime.engine import CPU, Engine, OnnxEngine
 from hidemia.runtime.errors import EngineError, ImageError
 from hidemia.runtime.manifest import Graph, Manifest, Precision
 
@@ -23,7 +23,12 @@ class Server:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, threads: int | None = None, precision: Precision | None = None
+        cls,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        provider: str = CPU,
     ) -> Server:
         """Open a server bundle and make its engines ready.
 
@@ -31,6 +36,7 @@ class Server:
             path: The bundle's folder.
             threads: Threads of one run; the usable cores, at most 8, when None.
             precision: The manifest's first when None.
+            provider: ONNX Runtime's execution provider, which runs it or fails: nothing else is taken instead.
 
         Raises:
             BundleError: No bundle, a damaged one, or one of another role.
@@ -45,7 +51,10 @@ class Server:
             and graph.precision == chosen.precision
             and "onnxruntime" in graph.backends
         ]
-        return cls(bundle.manifest, [(graph, OnnxEngine(bundle, graph, threads=threads)) for graph in graphs])
+        return cls(
+            bundle.manifest,
+            [(graph, OnnxEngine(bundle, graph, threads=threads, provider=provider)) for graph in graphs],
+        )
 
     @property
     def image_size_px(self) -> int:

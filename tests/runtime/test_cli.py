@@ -4,6 +4,8 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
+import cv2
+import numpy as np
 import pytest
 from hidemia.runtime import ImageError, cli
 
@@ -106,6 +108,27 @@ def test_the_command_loads_only_its_verb():
         "assert not bad & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff"])
+def test_decoders_add_no_lines_of_their_own(tmp_path, suffix):
+    """OpenCV and the libraries in it write to the process's own error output, which only a process shows."""
+    image = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
+    whole = cv2.imencode(suffix, image)[1].tobytes()
+    damaged = bytearray(whole)
+    damaged[400:-50:37] = bytes(len(damaged[400:-50:37]))
+    cover = tmp_path / "cover.png"
+    cover.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    code = "import sys; from hidemia.runtime.cli import main; sys.exit(main(sys.argv[1:]))"
+    for number, data in enumerate((whole[: len(whole) // 2], whole[:-3], bytes(damaged))):
+        path = tmp_path / f"{number}{suffix}"
+        path.write_bytes(data)
+        line = ["hide", "--client", "none", "--secret", str(path), "--cover", str(cover), "--out", "x.png"]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *line], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_help_of_every_verb_of_this_layer(capsys):

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import onnxruntime
 import pytest
-from hidemia.runtime import BundleError, EngineError
+from hidemia.runtime import BundleError, Client, EngineError, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import OnnxEngine, usable_threads
 
@@ -97,6 +97,18 @@ def test_a_silent_fallback_is_an_error(bundle, monkeypatch):
     )
     with pytest.raises(EngineError, match="expected CUDAExecutionProvider, got CPUExecutionProvider"):
         OnnxEngine(bundle, bundle.graph("analyze"), provider="CUDAExecutionProvider")
+
+
+def test_a_provider_of_a_whole_client(model):
+    with pytest.raises(EngineError, match="expected CUDAExecutionProvider, got an onnxruntime with"):
+        Client.load(model.client, provider="CUDAExecutionProvider")
+    with pytest.raises(EngineError, match="expected CUDAExecutionProvider, got an onnxruntime with"):
+        Server.load(model.server, provider="CUDAExecutionProvider")
+
+
+def test_threads(bundle):
+    with pytest.raises(EngineError, match="threads: expected at least 1, got 0; leave it out"):
+        OnnxEngine(bundle, bundle.graph("analyze"), threads=0)
 
 
 def test_usable_threads():

@@ -7,7 +7,7 @@ import threading
 import httpx
 import numpy as np
 import pytest
-from hidemia.runtime import CoverPool, ReplyError, TransportError, png
+from hidemia.runtime import CoverPool, EngineError, ReplyError, TransportError, png
 from hidemia.runtime.app import PhotoService, Settings
 from hidemia.runtime.transport import Transport, is_loopback
 from starlette.applications import Starlette
@@ -343,6 +343,25 @@ def test_one_cover_carries_one_secret(client, service_url, tiny, rng):
     client.send(other, service_url, cover=cover, allow_reuse=True)
     with pytest.raises(CoverError, match="got neither or both"):
         client.send(other, service_url)
+
+
+def test_a_cover_is_bound_before_its_stego_exists(client, service_url, pool, tiny, monkeypatch):
+    """Whatever happens afterwards, nobody else gets it; the same secret does."""
+    taken = []
+
+    def fail(secret, cover):
+        taken.append(cover)
+        raise EngineError("the power failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "hide", fail)
+        with pytest.raises(EngineError):
+            client.send(tiny.secret(), service_url, covers=pool)
+        for secret in (tiny.secret() // 2, tiny.secret()):
+            with pytest.raises(EngineError):
+                client.send(secret, service_url, covers=CoverPool(pool.folder, warn_below=1))
+    assert not np.array_equal(taken[0], taken[1])
+    assert np.array_equal(taken[0], taken[2])
 
 
 def test_nothing_is_bound_when_the_address_is_refused(client, pool, tiny):
