@@ -36,7 +36,7 @@ class Server:
             path: The bundle's folder.
             threads: Threads of one run; the usable cores, at most 8, when None.
             precision: The manifest's first when None.
-            provider: ONNX Runtime's execution provider, which runs it or fails: nothing else is taken instead.
+            provider: ONNX Runtime's execution provider; it runs there or not at all.
 
         Raises:
             BundleError: No bundle, a damaged one, or one of another role.
