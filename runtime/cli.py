@@ -9,7 +9,6 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 
 import cv2
-import cv2.utils.logging
 
 __all__ = ["main"]
 
@@ -34,8 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         0 done, 1 the work failed, 2 the call was wrong, 130 interrupted.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    # The decoders' own lines would come on top of the one that says what is wrong.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    _silence_decoders()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     verbs = {entry.name: entry for entry in entry_points(group=GROUP)}
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -88,6 +86,13 @@ def _missing(verb: str, entry: EntryPoint, error: ModuleNotFoundError) -> str:
     layer = next((layer for layer in _EXTRAS if entry.module.startswith(layer)), "")
     extra = _EXTRAS.get(layer, "dev")
     return f"expected the package {missing}, got none; pip install 'hidemia[{extra}]'"
+
+
+def _silence_decoders() -> None:
+    """Drop OpenCV's own lines, which would come on top of the one that says what is wrong."""
+    # OpenCV 5 moved the function that 4 has.
+    set_level: Callable[[int], object] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_level(0)
 
 
 def _usage(verbs: list[str]) -> str:

@@ -90,12 +90,10 @@ class Ledger:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.touch(mode=0o600, exist_ok=True)
-            with contextlib.closing(
-                sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
-            ) as database:
-                database.execute(
-                    "PRAGMA synchronous = EXTRA"
-                )  # a bound cover stays bound when the power fails
+            connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
+            with contextlib.closing(connection) as database:
+                # A bound cover stays bound when the power fails.
+                database.execute("PRAGMA synchronous = EXTRA")
                 database.execute("BEGIN IMMEDIATE")
                 for statement in _SCHEMA:
                     database.execute(statement)
