@@ -29,13 +29,13 @@ class Slow:
     def analyze(self, photos):
         self.sizes.append(len(photos))
         self.entered.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         return self._server.analyze(photos)
 
 
 @pytest.fixture
 def http():
-    with httpx.Client(timeout=10, trust_env=False) as http:
+    with httpx.Client(timeout=60, trust_env=False) as http:
         yield http
 
 
@@ -130,7 +130,7 @@ def test_a_body_that_never_ends_gets_408(server, tiny):
     service = PhotoService(server, Settings(deadline_s=0.2))
     with tiny.running(service.photos) as url:
         host, port = url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(
                 b"POST /v1/photos HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
                 b"Content-Length: 9\r\n\r\nab"
@@ -162,10 +162,10 @@ def test_concurrent_photos_share_calls_and_keep_apart(server, tiny):
     service = PhotoService(slow, Settings(max_batch_size=4, batch_wait_timeout_ms=20))
     rng = np.random.default_rng(2)
     photos = [tiny.photo(rng) for _ in range(13)]
-    with tiny.running(service.photos) as url, httpx.Client(timeout=20, trust_env=False) as http:
+    with tiny.running(service.photos) as url, httpx.Client(timeout=60, trust_env=False) as http:
         with ThreadPoolExecutor(13) as pool:
             answers = [pool.submit(post, http, url, png.encode(photo)) for photo in photos]
-            assert slow.entered.wait(5)
+            assert slow.entered.wait(60)
             slow.gate.set()
         for photo, answer in zip(photos, answers, strict=True):
             assert np.array_equal(png.decode(answer.result().content), server.analyze(photo))
@@ -181,7 +181,7 @@ def test_a_full_queue_gives_503_with_retry_after(http, server, tiny, body):
     service = PhotoService(slow, Settings(max_batch_size=1, queue_size=1))
     with tiny.running(service.photos) as url, ThreadPoolExecutor(2) as pool:
         accepted = [pool.submit(post, http, url, body)]
-        assert slow.entered.wait(5)
+        assert slow.entered.wait(60)
         accepted.append(pool.submit(post, http, url, body))
         while service.batcher.waiting < 1:
             time.sleep(0.005)
@@ -193,7 +193,7 @@ def test_a_full_queue_gives_503_with_retry_after(http, server, tiny, body):
 
 def test_a_late_photo_gets_503_and_the_server_goes_on(http, server, tiny, body):
     slow = Slow(server)
-    with tiny.running(PhotoService(slow, Settings(deadline_s=0.2, max_batch_size=1)).photos) as url:
+    with tiny.running(PhotoService(slow, Settings(deadline_s=1, max_batch_size=1)).photos) as url:
         assert post(http, url, body).status_code == 503
         slow.gate.set()
         while post(http, url, body).status_code != 200:
@@ -205,8 +205,8 @@ def test_a_client_that_left_joins_no_batch(http, server, tiny, body):
     service = PhotoService(slow, Settings(max_batch_size=8))
     with tiny.running(service.photos) as url, ThreadPoolExecutor(1) as pool:
         first = pool.submit(post, http, url, body)
-        assert slow.entered.wait(5)
-        with httpx.Client(timeout=0.2, trust_env=False) as impatient, pytest.raises(httpx.ReadTimeout):
+        assert slow.entered.wait(60)
+        with httpx.Client(timeout=1, trust_env=False) as impatient, pytest.raises(httpx.TimeoutException):
             post(impatient, url, body)
         counter = lambda: service.metrics.registry.get_sample_value("photos_total", {"status": "499"})  # noqa: E731
         while not counter():
@@ -222,7 +222,7 @@ def test_shutdown_finishes_what_was_accepted(http, server, tiny, body):
     with ThreadPoolExecutor(3) as pool:
         with tiny.running(service.photos) as url:
             futures = [pool.submit(post, http, url, body) for _ in range(3)]
-            assert slow.entered.wait(5)
+            assert slow.entered.wait(60)
             while service.batcher.waiting < 2:
                 time.sleep(0.005)
             threading.Timer(0.3, slow.gate.set).start()
