@@ -17,9 +17,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from numpy.typing import NDArray
-from torch import nn
-
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
 from hidemia.export.parity import Parity, both, session
 from hidemia.export.probes import Pairs
@@ -29,6 +26,8 @@ from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Role
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
+from numpy.typing import NDArray
+from torch import nn
 
 MEASURED_RUNS = 5
 
@@ -176,7 +175,13 @@ def _result(config: ModelConfig, dynamic: bool) -> manifests.Tensor:  # noqa: FB
 
 
 def _manifest(
-    config: ModelConfig, role: Role, pair_id: str, items: list[Exported], hashes: dict[str, str], *, public_key: bool
+    config: ModelConfig,
+    role: Role,
+    pair_id: str,
+    items: list[Exported],
+    hashes: dict[str, str],
+    *,
+    public_key: bool,
 ) -> Manifest:
     return Manifest(
         schema_version=manifests.SCHEMA_VERSION,
@@ -214,7 +219,8 @@ def _write_bundle(folder: Path, manifest: Manifest, items: list[Exported]) -> No
             "threads": torch.get_num_threads(),
         },
         "graphs": {
-            item.graph.path: {"parity": vars(item.parity), "latency_ms_batch_1": item.latency_ms} for item in items
+            item.graph.path: {"parity": vars(item.parity), "latency_ms_batch_1": item.latency_ms}
+            for item in items
         },
     }
     (folder / "measured.json").write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from onnx import ModelProto, TensorProto
-
 from hidemia.runtime.errors import ExportError
+from onnx import ModelProto, TensorProto
 
 REFUSED = {
     "ScatterND": "in-place writing; use a convolution or a concatenation",
@@ -28,7 +27,9 @@ def problems(model: ModelProto) -> list[str]:
         for node in model.graph.node
         if node.op_type in REFUSED
     ]
-    found += [f"node {node.output[0]}: {node.op_type} has no name" for node in model.graph.node if not node.name]
+    found += [
+        f"node {node.output[0]}: {node.op_type} has no name" for node in model.graph.node if not node.name
+    ]
     found += [
         f"initializer {tensor.name}: external data"
         for tensor in model.graph.initializer

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
-
 from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.invertible import InvertibleHider
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
