@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hidemia.benchmarks.metrics import dice
 from hidemia.training.data import Scans
-from numpy.typing import NDArray
 
 THUMBNAIL_PX = 48
 

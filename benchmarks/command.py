@@ -7,14 +7,15 @@ import json
 import sys
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
 from hidemia.benchmarks.evaluate import figures, travel
 from hidemia.benchmarks.metrics import dice
 from hidemia.runtime import Client, Server
 from hidemia.training.data import read_scans
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -39,9 +40,7 @@ def evaluate(arguments: list[str]) -> int:
         options.covers_per_image,
         lambda rows: track(rows, "evaluating", console=console, disable=not console.is_terminal),
     )
-    found = figures(trips, client.manifest.mask_threshold) | trivial(
-        options.data, options.split, client.manifest.task
-    )
+    found = figures(trips, client.manifest.mask_threshold) | trivial(options.data, options.split, client.manifest.task)
     if options.json:
         partial = options.json.with_name(f".{options.json.name}.partial")
         partial.write_text(json.dumps(found, indent=2) + "\n")
@@ -65,6 +64,5 @@ def trivial(data: Path, split: str, task: str) -> dict[str, float]:
     copies = train.masks[nearest, 0].numpy() > 127
     return {
         "location_prior": sum(dice(prior, truth) for truth in truths) / len(truths),
-        "nearest_thumbnail": sum(dice(copy, truth) for copy, truth in zip(copies, truths, strict=True))
-        / len(truths),
+        "nearest_thumbnail": sum(dice(copy, truth) for copy, truth in zip(copies, truths, strict=True)) / len(truths),
     }

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from hidemia.benchmarks import metrics
 from hidemia.runtime import Client, Server, photo, png, similarity
 from hidemia.runtime.errors import DataError
 from hidemia.training.data import read_rows
-from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
@@ -141,9 +142,7 @@ def _photo(path: Path) -> Image:
     try:
         return photo.load(path)
     except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror}; repair the data set or take the row out of index.csv"
-        ) from error
+        raise DataError(f"{path}: {error.strerror}; repair the data set or take the row out of index.csv") from error
 
 
 def _mask(path: Path, size: int) -> NDArray[np.bool_]:

@@ -23,9 +23,7 @@ def average_surface_distance_px(prediction: Mask, truth: Mask) -> float:
     """Symmetric average surface distance in pixels; an empty mask costs the image's diagonal."""
     if not prediction.any() or not truth.any():
         return math.hypot(*truth.shape)
-    one_hot = [
-        torch.from_numpy(np.stack([~mask, mask])[None].astype(np.float32)) for mask in (prediction, truth)
-    ]
+    one_hot = [torch.from_numpy(np.stack([~mask, mask])[None].astype(np.float32)) for mask in (prediction, truth)]
     return compute_average_surface_distance(*one_hot, include_background=False, symmetric=True).item()
 
 

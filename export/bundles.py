@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
+from torch import nn
+
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
 from hidemia.export.parity import Parity, both, session
 from hidemia.export.probes import Pairs
@@ -26,8 +29,6 @@ from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Role
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
-from numpy.typing import NDArray
-from torch import nn
 
 MEASURED_RUNS = 5
 
@@ -192,9 +193,7 @@ def _manifest(
         classes=list(config.classes),
         image_size_px=config.image_size_px,
         mask_threshold=config.mask_threshold if config.task == "segmentation" else None,
-        reply_limits=ReplyLimits(
-            min_psnr_db=config.reply_min_psnr_db, min_changed_share=config.reply_min_changed_share
-        )
+        reply_limits=ReplyLimits(min_psnr_db=config.reply_min_psnr_db, min_changed_share=config.reply_min_changed_share)
         if role == "client"
         else None,
         graphs=[item.graph for item in items],
@@ -219,8 +218,7 @@ def _write_bundle(folder: Path, manifest: Manifest, items: list[Exported]) -> No
             "threads": torch.get_num_threads(),
         },
         "graphs": {
-            item.graph.path: {"parity": vars(item.parity), "latency_ms_batch_1": item.latency_ms}
-            for item in items
+            item.graph.path: {"parity": vars(item.parity), "latency_ms_batch_1": item.latency_ms} for item in items
         },
     }
     (folder / "measured.json").write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")

@@ -16,13 +16,9 @@ PROBES = 6
 def export(arguments: list[str]) -> int:
     """Turn trained weights into bundles, proven equal to PyTorch."""
     parser = argparse.ArgumentParser(prog="hidemia export", description=export.__doc__)
-    parser.add_argument(
-        "--weights", type=Path, required=True, help="a model: weights/NAME, or what `train` wrote"
-    )
+    parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME, or what `train` wrote")
     parser.add_argument("--out", type=Path, required=True, help="where client/ and server/ go")
-    parser.add_argument(
-        "--data", type=Path, help="check with real scans: their folder; otherwise simulated ones"
-    )
+    parser.add_argument("--data", type=Path, help="check with real scans: their folder; otherwise simulated ones")
     parser.add_argument("--covers", type=Path, help="and photos: their folder; with --data")
     parser.add_argument(
         "--private",

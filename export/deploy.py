@@ -19,11 +19,12 @@ from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from hidemia.training.analyzer import Analyzer, DoubleConv
 from hidemia.training.asywa import AsyWA
 from hidemia.training.modc import MoDC
 from hidemia.training.wavelet import BANDS
-from torch import Tensor, nn
 
 Form: TypeAlias = Literal["one", "any"]
 
@@ -50,9 +51,7 @@ class MixedConv(nn.Module):
         self.gate, self.k, self.side = conv.gate, conv.k, conv.side
         self.shape = (*conv.weight.shape[:2], conv.side, conv.side)
         self.weight = nn.Parameter(conv.weight.flatten(2).flatten(0, 1))  # (O I, 9)
-        self.factor = nn.Parameter(
-            factor[:, None, None, None].expand(-1, conv.weight.shape[1], 1, 1).reshape(-1, 1)
-        )
+        self.factor = nn.Parameter(factor[:, None, None, None].expand(-1, conv.weight.shape[1], 1, 1).reshape(-1, 1))
         self.bias = nn.Parameter(offset)
         self.vanilla = nn.Parameter(conv.maps[0].T.contiguous())  # (9, side^2)
         differences = conv.maps[list(conv.candidates)].transpose(1, 2)  # (n, 9, side^2)

@@ -7,10 +7,11 @@ Each is a thin wrapper around trained networks, traced to ONNX by `hidemia.expor
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from hidemia.export.deploy import Form, deployed
 from hidemia.training.channel import to_uint8
 from hidemia.training.system import System
-from torch import Tensor, nn
 
 
 def pixels_in(photo: Tensor) -> Tensor:

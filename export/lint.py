@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from hidemia.runtime.errors import ExportError
 from onnx import ModelProto, TensorProto
+
+from hidemia.runtime.errors import ExportError
 
 REFUSED = {
     "ScatterND": "in-place writing; use a convolution or a concatenation",
@@ -27,9 +28,7 @@ def problems(model: ModelProto) -> list[str]:
         for node in model.graph.node
         if node.op_type in REFUSED
     ]
-    found += [
-        f"node {node.output[0]}: {node.op_type} has no name" for node in model.graph.node if not node.name
-    ]
+    found += [f"node {node.output[0]}: {node.op_type} has no name" for node in model.graph.node if not node.name]
     found += [
         f"initializer {tensor.name}: external data"
         for tensor in model.graph.initializer

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 import torch
-from hidemia.runtime.errors import ExportError
 from numpy.typing import NDArray
 from torch import nn
+
+from hidemia.runtime.errors import ExportError
 
 IDENTICAL_SHARE = 0.995  # of a photo's values; no value may be more than one level off
 AGREEMENT = 0.999  # of a mask's pixels

@@ -5,20 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import simulate
 from hidemia.training.data import read_covers, read_scans
-from numpy.typing import NDArray
 
 Pairs = list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 
 
 def simulated(count: int, size_px: int) -> Pairs:
     """Secrets and covers made by the project, each (S, S, 3) uint8."""
-    return [
-        (np.repeat(simulate(i, size_px).image[:, :, None], 3, axis=2), photo(i, size_px))
-        for i in range(count)
-    ]
+    return [(np.repeat(simulate(i, size_px).image[:, :, None], 3, axis=2), photo(i, size_px)) for i in range(count)]
 
 
 def real(data: Path, covers: Path, count: int, size_px: int) -> Pairs:

@@ -8,9 +8,10 @@ import warnings
 import numpy as np
 import onnx
 import torch
-from hidemia.export.lint import check
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+
+from hidemia.export.lint import check
 
 OPSET, IR_VERSION = 17, 8  # the most that TensorRT 8.6 and the ONNX Runtime of Python 3.10 read
 HALF_FROM = 512  # numbers from which storing in float16 is worth a node

@@ -16,12 +16,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from hidemia.runtime import headers, png
-from hidemia.runtime.arrays import Image
-from hidemia.runtime.batching import Batcher, Busy
-from hidemia.runtime.errors import HidemiaError, ImageError
-from hidemia.runtime.server import Server
-from hidemia.runtime.transport import PATH
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -30,6 +24,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+
+from hidemia.runtime import headers, png
+from hidemia.runtime.arrays import Image
+from hidemia.runtime.batching import Batcher, Busy
+from hidemia.runtime.errors import HidemiaError, ImageError
+from hidemia.runtime.server import Server
+from hidemia.runtime.transport import PATH
 
 __all__ = ["PhotoService", "Settings"]
 
@@ -71,12 +72,8 @@ class _Metrics:
             buckets=(1, 2, 4, 8, 16, 32),
             registry=self.registry,
         )
-        self.wait = Histogram(
-            "photo_wait_seconds", "Longest wait in a batch", buckets=_SECONDS, registry=self.registry
-        )
-        self.engine = Histogram(
-            "photo_engine_seconds", "One engine call", buckets=_SECONDS, registry=self.registry
-        )
+        self.wait = Histogram("photo_wait_seconds", "Longest wait in a batch", buckets=_SECONDS, registry=self.registry)
+        self.engine = Histogram("photo_engine_seconds", "One engine call", buckets=_SECONDS, registry=self.registry)
         self.total = Histogram("photo_seconds", "One request", buckets=_SECONDS, registry=self.registry)
         self.waiting = Gauge("photos_waiting", "Photos in the queue", registry=self.registry)
 
@@ -201,9 +198,7 @@ class PhotoService:
                 raise _Refusal(415, "image/png only", f"a {header.format}")
             size = self.server.image_size_px
             if (header.width, header.height) != (size, size):
-                raise _Refusal(
-                    400, "unsupported size", f"{header.width}x{header.height}, expected {size}x{size}"
-                )
+                raise _Refusal(400, "unsupported size", f"{header.width}x{header.height}, expected {size}x{size}")
             return png.decode(body, name="photo")
         except ImageError as error:
             raise _Refusal(400, "unreadable image", str(error)) from None
@@ -248,9 +243,7 @@ class PhotoService:
 class _Refusal(HTTPException):
     """A neutral answer for the wire, with its reason for the log."""
 
-    def __init__(
-        self, status: int, body: str, reason: str, response_headers: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, body: str, reason: str, response_headers: dict[str, str] | None = None) -> None:
         super().__init__(status, body, response_headers)
         self.reason = reason
 

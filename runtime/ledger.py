@@ -61,17 +61,12 @@ class Ledger:
     def bound_to(self, binding: bytes) -> set[bytes]:
         """Keys of the covers that carry a binding's secret already."""
         with self._transaction() as database:
-            return {
-                row[0] for row in database.execute("SELECT pixels FROM cover WHERE binding = ?", (binding,))
-            }
+            return {row[0] for row in database.execute("SELECT pixels FROM cover WHERE binding = ?", (binding,))}
 
     def used(self, keys: list[bytes]) -> set[bytes]:
         """Those of `keys` whose cover carries a secret."""
         with self._transaction() as database:
-            found = (
-                database.execute("SELECT pixels FROM cover WHERE pixels = ?", (key,)).fetchone()
-                for key in keys
-            )
+            found = (database.execute("SELECT pixels FROM cover WHERE pixels = ?", (key,)).fetchone() for key in keys)
             return {row[0] for row in found if row}
 
     def is_spent(self, photo: bytes) -> bool:
@@ -90,12 +85,8 @@ class Ledger:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.touch(mode=0o600, exist_ok=True)
-            with contextlib.closing(
-                sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
-            ) as database:
-                database.execute(
-                    "PRAGMA synchronous = EXTRA"
-                )  # a bound cover stays bound when the power fails
+            with contextlib.closing(sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)) as database:
+                database.execute("PRAGMA synchronous = EXTRA")  # a bound cover stays bound when the power fails
                 database.execute("BEGIN IMMEDIATE")
                 for statement in _SCHEMA:
                     database.execute(statement)

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
+
 from hidemia.training.data import Scans, hiding_batch, read_covers, read_scans, training_batch
 from hidemia.training.errors import TrainingError
 from hidemia.training.loop import Checkpoint, run_stage
@@ -18,7 +20,6 @@ from hidemia.training.system import System
 from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
 from hidemia.training.weights import load_weights, save_weights
-from lightning_fabric import Fabric
 
 
 def train(arguments: list[str]) -> int:
@@ -26,9 +27,7 @@ def train(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="hidemia train", description=train.__doc__)
     parser.add_argument("model", choices=sorted(RECIPES), help="the recipe")
     parser.add_argument("--data", type=Path, required=True, help="medical images: a folder with index.csv")
-    parser.add_argument(
-        "--simulated", type=Path, help="simulated scans to mix into training, in the same layout"
-    )
+    parser.add_argument("--simulated", type=Path, help="simulated scans to mix into training, in the same layout")
     parser.add_argument("--covers", type=Path, required=True, help="photos: a folder with index.csv")
     parser.add_argument("--out", type=Path, help="where checkpoints and weights go (default runs/MODEL)")
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run in --out stopped")
@@ -38,9 +37,7 @@ def train(arguments: list[str]) -> int:
     recipe = RECIPES[options.model]
     out = options.out or Path("runs") / options.model
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
-        raise TrainingError(
-            f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out"
-        )
+        raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
     run(recipe, options.data, options.simulated, options.covers, out, options.device)
     return 0
 

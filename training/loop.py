@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hidemia.training.data import Batch
-from hidemia.training.guard import DivergenceGuard
-from hidemia.training.modc import MoDC
-from hidemia.training.stages import Objective
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from hidemia.training.data import Batch
+from hidemia.training.guard import DivergenceGuard
+from hidemia.training.modc import MoDC
+from hidemia.training.stages import Objective
 
 log = logging.getLogger("hidemia.training")
 
@@ -144,9 +145,7 @@ def _choose_experts(objective: Objective, seed: int, step: int | None) -> None:
             module.active = len(module.candidates) if explore else module.k
 
 
-def _write(
-    curve: Path, step: int, losses: dict[str, Tensor], figures: dict[str, float], rollbacks: int
-) -> None:
+def _write(curve: Path, step: int, losses: dict[str, Tensor], figures: dict[str, float], rollbacks: int) -> None:
     values = {name: round(value.item(), 6) for name, value in losses.items()}
     row = {"step": step, **values, **{name: round(value, 4) for name, value in figures.items()}}
     with curve.open("a") as file:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.losses import beyond, mia_loss, percept_loss
 from hidemia.training.system import System, Trip
 from hidemia.training.wavelet import dwt, split
-from torch import Tensor, nn
 
 Losses = dict[str, Tensor]
 
@@ -88,9 +89,7 @@ class Objective(nn.Module):
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The stego, and the pull that holds it to its cover."""
         stego = transmit(self.system.hider.hide(batch.secrets, batch.covers))
-        return stego, self.config.stego_weight * beyond(
-            F.mse_loss(stego, batch.covers), self.config.stego_limit
-        )
+        return stego, self.config.stego_weight * beyond(F.mse_loss(stego, batch.covers), self.config.stego_limit)
 
     def _truth(self, batch: Batch) -> Tensor:
         if isinstance(self.system.head, ClassificationHead):
@@ -105,8 +104,7 @@ class Objective(nn.Module):
             truth = F.avg_pool2d(truth, 2)
         return {
             "direct": mia_loss(direct, truth),
-            "reconstruct": self.config.reconstruct_weight
-            * F.mse_loss(reconstruction, F.avg_pool2d(batch.secrets, 2)),
+            "reconstruct": self.config.reconstruct_weight * F.mse_loss(reconstruction, F.avg_pool2d(batch.secrets, 2)),
         }
 
 

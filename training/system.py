@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor, nn
+
 from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.invertible import InvertibleHider
-from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,7 @@ class Trip:
 class System(nn.Module):
     """H, M, R and the head of the task."""
 
-    def __init__(
-        self, hider: InvertibleHider, analyzer: Analyzer, head: SegmentationHead | ClassificationHead
-    ) -> None:
+    def __init__(self, hider: InvertibleHider, analyzer: Analyzer, head: SegmentationHead | ClassificationHead) -> None:
         super().__init__()
         self.hider, self.analyzer, self.head = hider, analyzer, head
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from torch import Tensor
+
 from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, scaled
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.system import System
 from hidemia.training.validation import dice, psnr_db
-from torch import Tensor
 
 CANDIDATES = torch.linspace(0.2, 0.8, 25)
 MARGIN_DB = 6.0  # below the worst reply of the validation split

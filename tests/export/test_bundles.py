@@ -4,6 +4,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
+from tests.micro import micro_config, micro_system
+
 from hidemia.export.bundles import export_model
 from hidemia.export.command import export
 from hidemia.export.graphs import Hide
@@ -14,9 +17,6 @@ from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import ExportError
 from hidemia.training.errors import TrainingError
 from hidemia.training.weights import save_weights
-from onnx import numpy_helper
-
-from tests.micro import micro_config, micro_system
 
 
 @pytest.fixture(scope="module")

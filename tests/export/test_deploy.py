@@ -1,11 +1,11 @@
 import pytest
 import torch
+from tests.micro import micro_config, micro_system
+from torch import nn
+
 from hidemia.export.deploy import BranchedConv, MixedConv, PlainConv, by_support, cropped, deployed, folded
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.modc import MoDC, difference_maps
-from torch import nn
-
-from tests.micro import micro_config, micro_system
 
 
 def trained_pair(**options):

@@ -3,14 +3,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
+from tests.micro import micro_config, micro_system
+from torch import nn
+
 from hidemia.export.graphs import Analyze, Hide, Recover
 from hidemia.export.lint import check, problems
 from hidemia.export.writing import store_in_half, to_onnx
 from hidemia.runtime.errors import ExportError
-from onnx import TensorProto, helper, numpy_helper
-from torch import nn
-
-from tests.micro import micro_config, micro_system
 
 
 @pytest.fixture(scope="module")

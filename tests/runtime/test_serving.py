@@ -12,6 +12,7 @@ import time
 import httpx
 import numpy as np
 import pytest
+
 from hidemia.runtime import TransportError, cli, png
 from hidemia.runtime.serving import listen
 from hidemia.runtime.transport import Transport
