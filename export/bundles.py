@@ -85,7 +85,7 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
     ]
     made = {}
     for verb, module, names, output, form in plans:
-        module.eval().requires_grad_(False)
+        module.eval().requires_grad_(requires_grad=False)
         dynamic = form != "one"
         data = to_onnx(module, tuple(photo if dynamic else photo[:1] for _ in names), names, output, dynamic)
         path = f"{verb}.fp32.{form}.onnx" if form else f"{verb}.fp32.onnx"

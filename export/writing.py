@@ -29,7 +29,8 @@ def to_onnx(
     Args:
         module: a wrapper of `hidemia.export.graphs`.
         inputs: example inputs, with a batch of two where the batch is dynamic.
-        input_names, output_name: names of the graph's tensors.
+        input_names: names of the graph's inputs.
+        output_name: name of its only output.
         dynamic: whether the first dimension is the symbol ``batch`` or the example's.
 
     Raises:

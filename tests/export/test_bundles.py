@@ -126,7 +126,7 @@ def test_command_prints_the_proof(weights, tmp_path, capsys):
 
 
 def test_command_without_weights(tmp_path):
-    with pytest.raises(TrainingError, match="found no config.json"):
+    with pytest.raises(TrainingError, match=r"found no config\.json"):
         export(["--weights", str(tmp_path), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match="2"):
         export(["--weights", str(tmp_path), "--out", str(tmp_path / "out"), "--data", str(tmp_path)])
@@ -158,7 +158,7 @@ def test_parity_budgets():
     half = base.copy()
     half.flat[:2] = 101
     parity.add_photo(base, half)
-    with pytest.raises(ExportError, match="99.33% and 1"):
+    with pytest.raises(ExportError, match=r"99\.33% and 1"):
         parity.require("x.onnx")
     results = Parity()
     truth = np.linspace(0, 1, 1000, dtype=np.float32).reshape(20, 50)
