@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
-import tomllib
 import zipfile
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -33,12 +33,11 @@ def test_the_wheel_holds_what_git_tracks(tmp_path):
 
 
 def test_every_verb_points_at_something():
-    from importlib import import_module
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for target in project["entry-points"]["hidemia.commands"].values():
-        module, name = target.split(":")
-        assert callable(getattr(import_module(module), name))
+    verbs = {point.name: point.load() for point in entry_points(group="hidemia.commands")}
+    assert set(verbs) >= {
+        "demo", "hide", "analyze", "recover", "send", "serve", "evaluate", "export", "train", "doctor",
+    }  # fmt: skip
+    assert all(callable(verb) for verb in verbs.values())
 
 
 def test_the_repository_stays_small():

@@ -3,6 +3,8 @@ import json
 import cv2
 import numpy as np
 import pytest
+from tests.micro import micro_config, micro_system
+
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
 from hidemia.benchmarks.command import evaluate
 from hidemia.benchmarks.evaluate import Trips, covers_of, figures
@@ -14,8 +16,6 @@ from hidemia.runtime.errors import DataError
 from hidemia.training.data import read_scans
 from hidemia.training.errors import DatasetError
 from hidemia.training.weights import save_weights
-
-from tests.micro import micro_config, micro_system
 
 KEYS = {
     "task", "n_images", "covers_per_image", "stego_psnr_db", "stego_psnr_min_db", "stego_ssim", "reply_psnr_db",
