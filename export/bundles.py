@@ -85,7 +85,7 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
     ]
     made = {}
     for verb, module, names, output, form in plans:
-        module.eval().requires_grad_(False)
+        module.eval().requires_grad_(requires_grad=False)
         dynamic = form != "one"
         data = to_onnx(module, tuple(photo if dynamic else photo[:1] for _ in names), names, output, dynamic)
         path = f"{verb}.fp32.{form}.onnx" if form else f"{verb}.fp32.onnx"
@@ -176,7 +176,13 @@ def _result(config: ModelConfig, dynamic: bool) -> manifests.Tensor:  # noqa: FB
 
 
 def _manifest(
-    config: ModelConfig, role: Role, pair_id: str, items: list[Exported], hashes: dict[str, str], *, public_key: bool
+    config: ModelConfig,
+    role: Role,
+    pair_id: str,
+    items: list[Exported],
+    hashes: dict[str, str],
+    *,
+    public_key: bool,
 ) -> Manifest:
     return Manifest(
         schema_version=manifests.SCHEMA_VERSION,
@@ -187,9 +193,7 @@ def _manifest(
         classes=list(config.classes),
         image_size_px=config.image_size_px,
         mask_threshold=config.mask_threshold if config.task == "segmentation" else None,
-        reply_limits=ReplyLimits(
-            min_psnr_db=config.reply_min_psnr_db, min_changed_share=config.reply_min_changed_share
-        )
+        reply_limits=ReplyLimits(min_psnr_db=config.reply_min_psnr_db, min_changed_share=config.reply_min_changed_share)
         if role == "client"
         else None,
         graphs=[item.graph for item in items],

@@ -21,7 +21,9 @@ def export(arguments: list[str]) -> int:
     parser.add_argument("--data", type=Path, help="check with real scans: their folder; otherwise simulated ones")
     parser.add_argument("--covers", type=Path, help="and photos: their folder; with --data")
     parser.add_argument(
-        "--private", action="store_true", help="these weights are yours alone: allow sending beyond this machine"
+        "--private",
+        action="store_true",
+        help="these weights are yours alone: allow sending beyond this machine",
     )
     options = parser.parse_args(arguments)
     if (options.data is None) != (options.covers is None):

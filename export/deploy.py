@@ -107,7 +107,7 @@ def folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def gate_weights(gate: nn.Module, x: Tensor, k: int) -> Tensor:
-    """g of Eq. 3, as `hidemia.training.modc` computes it, in operators that every engine has: (B, n)."""
+    """G of Eq. 3, as `hidemia.training.modc` computes it, in operators that every engine has: (B, n)."""
     delta = gate(F.adaptive_avg_pool2d(x, 1).flatten(1)).softmax(dim=1)
     kth = delta.topk(k, dim=1).values[:, k - 1 : k]
     kept = delta * (delta >= kth).to(delta.dtype)

@@ -25,7 +25,10 @@ def real(data: Path, covers: Path, count: int, size_px: int) -> Pairs:
     photos = read_covers(covers, "val", size_px)
     step = max(1, len(secrets) // count)
     return [
-        (_square(secrets[i * step].permute(1, 2, 0).numpy(), size_px), photos[i % len(photos)].permute(1, 2, 0).numpy())
+        (
+            _square(secrets[i * step].permute(1, 2, 0).numpy(), size_px),
+            photos[i % len(photos)].permute(1, 2, 0).numpy(),
+        )
         for i in range(min(count, len(secrets)))
     ]
 

@@ -18,14 +18,19 @@ HALF_FROM = 512  # numbers from which storing in float16 is worth a node
 
 
 def to_onnx(
-    module: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], output_name: str, dynamic: bool  # noqa: FBT001
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    input_names: list[str],
+    output_name: str,
+    dynamic: bool,  # noqa: FBT001
 ) -> bytes:
     """Trace a module and write it as ONNX.
 
     Args:
         module: a wrapper of `hidemia.export.graphs`.
         inputs: example inputs, with a batch of two where the batch is dynamic.
-        input_names, output_name: names of the graph's tensors.
+        input_names: names of the graph's inputs.
+        output_name: name of its only output.
         dynamic: whether the first dimension is the symbol ``batch`` or the example's.
 
     Raises:

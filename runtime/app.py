@@ -16,6 +16,13 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
 from hidemia.runtime import headers, png
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.batching import Batcher, Busy
@@ -23,12 +30,6 @@ from hidemia.runtime.errors import HidemiaError, ImageError
 from hidemia.runtime.metrics import CONTENT_TYPE, Metrics
 from hidemia.runtime.server import Server
 from hidemia.runtime.transport import PATH
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 __all__ = ["PhotoService", "Settings"]
 
@@ -169,9 +170,7 @@ class PhotoService:
                 raise _Refusal(415, "image/png only", f"a {header.format}")
             size = self.server.image_size_px
             if (header.width, header.height) != (size, size):
-                raise _Refusal(
-                    400, "unsupported size", f"{header.width}x{header.height}, expected {size}x{size}"
-                )
+                raise _Refusal(400, "unsupported size", f"{header.width}x{header.height}, expected {size}x{size}")
             return png.decode(body, name="photo")
         except ImageError as error:
             raise _Refusal(400, "unreadable image", str(error)) from None
@@ -216,9 +215,7 @@ class PhotoService:
 class _Refusal(HTTPException):
     """A neutral answer for the wire, with its reason for the log."""
 
-    def __init__(
-        self, status: int, body: str, reason: str, response_headers: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, body: str, reason: str, response_headers: dict[str, str] | None = None) -> None:
         super().__init__(status, body, response_headers)
         self.reason = reason
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from hidemia.runtime.errors import ImageError
 from numpy.typing import NDArray
+
+from hidemia.runtime.errors import ImageError
 
 __all__ = ["MIN_SIDE_PX", "Image", "check_image", "check_photo"]
 
@@ -28,14 +29,10 @@ def check_image(image: Any, what: str) -> Image:
         ImageError: Another type, shape, dtype, or too small.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(
-            f"{what}: expected a uint8 array (H, W, 3) in RGB, got {_describe(image)}; convert it first"
-        )
+        raise ImageError(f"{what}: expected a uint8 array (H, W, 3) in RGB, got {_describe(image)}; convert it first")
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE_PX:
-        raise ImageError(
-            f"{what}: expected at least {MIN_SIDE_PX} px a side, got {width}x{height}; use a larger image"
-        )
+        raise ImageError(f"{what}: expected at least {MIN_SIDE_PX} px a side, got {width}x{height}; use a larger image")
     return image
 
 

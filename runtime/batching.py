@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 import numpy as np
+
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.errors import EngineError, HidemiaError
 

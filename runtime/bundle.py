@@ -44,8 +44,7 @@ class Bundle:
             data = _read(file, _MAX_MANIFEST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(
-                f"{path}: expected a {role} bundle, got no {manifests.FILE_NAME}; "
-                "name the folder that holds it",
+                f"{path}: expected a {role} bundle, got no {manifests.FILE_NAME}; name the folder that holds it",
                 exit_code=2,
             ) from None
         manifest = manifests.load(data, str(file))
@@ -141,6 +140,4 @@ def _read(file: Path, max_bytes: int) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise
     except OSError as error:
-        raise BundleError(
-            f"{file}: expected a readable file, got {error.strerror}; check its permissions"
-        ) from None
+        raise BundleError(f"{file}: expected a readable file, got {error.strerror}; check its permissions") from None

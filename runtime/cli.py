@@ -44,9 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.write(f"hidemia {_version()}\n")
         return 0
     if verb not in verbs:
-        return _fail(
-            "hidemia", f"{verb!r}: expected one of {', '.join(sorted(verbs))}; see hidemia --help", 2
-        )
+        return _fail("hidemia", f"{verb!r}: expected one of {', '.join(sorted(verbs))}; see hidemia --help", 2)
     return _run(verb, verbs[verb], rest)
 
 
@@ -80,9 +78,7 @@ def _run(verb: str, entry: EntryPoint, arguments: list[str]) -> int:  # noqa: PL
 def _missing(verb: str, entry: EntryPoint, error: ModuleNotFoundError) -> str:
     missing = error.name or "a module"
     if missing.startswith("hidemia."):
-        return (
-            f"expected {missing}, got no such module; this installation has no {verb}: install hidemia again"
-        )
+        return f"expected {missing}, got no such module; this installation has no {verb}: install hidemia again"
     layer = next((layer for layer in _EXTRAS if entry.module.startswith(layer)), "")
     extra = _EXTRAS.get(layer, "dev")
     return f"expected the package {missing}, got none; pip install 'hidemia[{extra}]'"

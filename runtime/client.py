@@ -8,6 +8,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from hidemia.runtime import photo, similarity
 from hidemia.runtime.arrays import Image, check_image, check_photo
 from hidemia.runtime.bundle import Bundle
@@ -16,7 +18,6 @@ from hidemia.runtime.engine import CPU, Engine, OnnxEngine
 from hidemia.runtime.errors import EngineError, ImageError, ReplyError
 from hidemia.runtime.manifest import Manifest, Precision
 from hidemia.runtime.result import Integrity, Result
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from hidemia.runtime.transport import Transport
@@ -54,12 +55,8 @@ class Client:
             EngineError: The engine is absent or cannot run it.
         """
         bundle = Bundle.open(path, "client")
-        hider = OnnxEngine(
-            bundle, bundle.graph("hide", precision=precision), threads=threads, provider=provider
-        )
-        recoverer = OnnxEngine(
-            bundle, bundle.graph("recover", precision=precision), threads=threads, provider=provider
-        )
+        hider = OnnxEngine(bundle, bundle.graph("hide", precision=precision), threads=threads, provider=provider)
+        recoverer = OnnxEngine(bundle, bundle.graph("recover", precision=precision), threads=threads, provider=provider)
         return cls(bundle.manifest, hider, recoverer)
 
     @property
@@ -103,9 +100,7 @@ class Client:
         check_photo(reply, "reply", self.image_size_px)
         check_photo(sent, "sent", self.image_size_px)
         if size is not None and min(size) < 1:
-            raise ImageError(
-                f"size: expected a height and width of at least 1, got {size}; pass the secret's own"
-            )
+            raise ImageError(f"size: expected a height and width of at least 1, got {size}; pass the secret's own")
         integrity = self._check_reply(reply, sent)
         start = perf_counter()
         probability = self._recoverer.run({"reply": _batch(reply), "sent": _batch(sent)})["probability"][0]

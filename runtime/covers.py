@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from hidemia.runtime import photo
 from hidemia.runtime.arrays import MIN_SIDE_PX, Image
 from hidemia.runtime.errors import CoverError, ImageError
@@ -41,9 +42,7 @@ class CoverPool:
         CoverError: No such folder, or no photo in it.
     """
 
-    def __init__(
-        self, folder: str | Path, ledger: Ledger | str | Path | None = None, *, warn_below: int = 16
-    ) -> None:
+    def __init__(self, folder: str | Path, ledger: Ledger | str | Path | None = None, *, warn_below: int = 16) -> None:
         self.folder = Path(folder)
         self.ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
         self.warn_below = warn_below
@@ -172,9 +171,7 @@ def tiles(image: Image, size_px: int) -> Iterator[Image]:
         uint8 (size_px, size_px, 3), row by row; none when the image is smaller.
     """
     if size_px < MIN_SIDE_PX:
-        raise CoverError(
-            f"tiles: expected at least {MIN_SIDE_PX} px, got {size_px}; ask for larger ones", exit_code=2
-        )
+        raise CoverError(f"tiles: expected at least {MIN_SIDE_PX} px, got {size_px}; ask for larger ones", exit_code=2)
     height, width = image.shape[:2]
     for top in range(height % size_px // 2, height - size_px + 1, size_px):
         for left in range(width % size_px // 2, width - size_px + 1, size_px):

@@ -32,12 +32,8 @@ _ENGINES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxrunti
 def doctor(arguments: list[str]) -> int:
     """Run `hidemia doctor`: one line a finding, 1 when one of them is a failure."""
     parser = Parser("doctor", "Check this environment and bundles.")
-    parser.add_argument(
-        "--client", type=Path, metavar="DIR", help="client bundle (default: the packaged one, if any)"
-    )
-    parser.add_argument(
-        "--server", type=Path, metavar="DIR", help="server bundle (default: the packaged one, if any)"
-    )
+    parser.add_argument("--client", type=Path, metavar="DIR", help="client bundle (default: the packaged one, if any)")
+    parser.add_argument("--server", type=Path, metavar="DIR", help="server bundle (default: the packaged one, if any)")
     options = parser.parse_args(arguments)
     findings = [*_environment()]
     findings += _bundle("client", options.client)

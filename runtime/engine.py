@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from numpy.typing import NDArray
+
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import BundleError, EngineError
 from hidemia.runtime.manifest import Graph, Tensor
-from numpy.typing import NDArray
 
 __all__ = ["CPU", "Arrays", "Engine", "OnnxEngine", "usable_threads"]
 
@@ -92,9 +93,7 @@ class OnnxEngine(Engine):
         try:
             session = ort.InferenceSession(data, options, providers=[provider])
         except Exception as error:  # onnxruntime's errors share no base class
-            raise EngineError(
-                f"{graph.path}: onnxruntime cannot load it: {error}; export the bundle again"
-            ) from error
+            raise EngineError(f"{graph.path}: onnxruntime cannot load it: {error}; export the bundle again") from error
         # Missing libraries make onnxruntime fall back to the CPU without a word.
         if session.get_providers()[0] != provider:
             raise EngineError(
@@ -132,9 +131,7 @@ def _import_onnxruntime() -> Any:
     try:
         import onnxruntime  # noqa: PLC0415  the client is useful without an engine, and starts faster
     except ModuleNotFoundError:
-        raise EngineError(
-            "engine: expected onnxruntime, got no such package; pip install 'hidemia[cpu]'"
-        ) from None
+        raise EngineError("engine: expected onnxruntime, got no such package; pip install 'hidemia[cpu]'") from None
     return onnxruntime
 
 

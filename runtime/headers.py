@@ -62,9 +62,7 @@ def read(data: bytes, name: str) -> Header:
         if data[:4] in (b"II*\0", b"MM\0*"):
             return Header("TIFF", *_tiff_size(data, name))
     except struct.error:
-        raise ImageError(
-            f"{name}: expected a whole image, got a header that ends too soon; copy it again"
-        ) from None
+        raise ImageError(f"{name}: expected a whole image, got a header that ends too soon; copy it again") from None
     raise ImageError(f"{name}: expected a PNG, JPEG, BMP or TIFF image, got {_kind(data)}; check the file")
 
 
@@ -75,9 +73,7 @@ def check(header: Header, size_bytes: int, limits: Limits, name: str) -> None:
         ImageError: The file or its dimensions are over `limits`, or a side is 0.
     """
     if size_bytes > limits.max_bytes:
-        raise ImageError(
-            f"{name}: expected at most {limits.max_bytes} bytes, got {size_bytes}; use a smaller image"
-        )
+        raise ImageError(f"{name}: expected at most {limits.max_bytes} bytes, got {size_bytes}; use a smaller image")
     width, height = header.width, header.height
     if min(width, height) < 1:
         raise ImageError(f"{name}: expected an image with pixels, got {width}x{height}; check the file")

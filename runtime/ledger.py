@@ -61,17 +61,12 @@ class Ledger:
     def bound_to(self, binding: bytes) -> set[bytes]:
         """Keys of the covers that carry a binding's secret already."""
         with self._transaction() as database:
-            return {
-                row[0] for row in database.execute("SELECT pixels FROM cover WHERE binding = ?", (binding,))
-            }
+            return {row[0] for row in database.execute("SELECT pixels FROM cover WHERE binding = ?", (binding,))}
 
     def used(self, keys: list[bytes]) -> set[bytes]:
         """Those of `keys` whose cover carries a secret."""
         with self._transaction() as database:
-            found = (
-                database.execute("SELECT pixels FROM cover WHERE pixels = ?", (key,)).fetchone()
-                for key in keys
-            )
+            found = (database.execute("SELECT pixels FROM cover WHERE pixels = ?", (key,)).fetchone() for key in keys)
             return {row[0] for row in found if row}
 
     def is_spent(self, photo: bytes) -> bool:

@@ -7,8 +7,9 @@ from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from hidemia.runtime.errors import BundleError
 from msgspec import Meta, Struct
+
+from hidemia.runtime.errors import BundleError
 
 __all__ = [
     "FILE_NAME",

@@ -26,15 +26,9 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._answers = Counter("photos", "Answers by status", ["status"], registry=registry)
         self._seconds = Histogram("photo_seconds", "One request", buckets=_SECONDS, registry=registry)
-        self._batch = Histogram(
-            "photo_batch_size", "Photos of an engine call", buckets=_PHOTOS, registry=registry
-        )
-        self._wait = Histogram(
-            "photo_wait_seconds", "Longest wait in a batch", buckets=_SECONDS, registry=registry
-        )
-        self._engine = Histogram(
-            "photo_engine_seconds", "One engine call", buckets=_SECONDS, registry=registry
-        )
+        self._batch = Histogram("photo_batch_size", "Photos of an engine call", buckets=_PHOTOS, registry=registry)
+        self._wait = Histogram("photo_wait_seconds", "Longest wait in a batch", buckets=_SECONDS, registry=registry)
+        self._engine = Histogram("photo_engine_seconds", "One engine call", buckets=_SECONDS, registry=registry)
         Gauge("photos_waiting", "Photos in the queue", registry=registry).set_function(waiting)
 
     def answered(self, status: int, took_s: float) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from hidemia.runtime import headers, png
 from hidemia.runtime.arrays import Image, check_image
 from hidemia.runtime.errors import ImageError
 from hidemia.runtime.headers import Limits
-from numpy.typing import NDArray
 
 __all__ = ["decode", "fit", "load", "read_bytes", "scale_mask"]
 
@@ -71,9 +72,7 @@ def decode(data: bytes, *, limits: Limits = headers.PHOTO, name: str = "image") 
     else:
         pixels = _imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise ImageError(
-            f"{name}: expected a {header.format} that can be decoded, got a damaged one; copy it again"
-        )
+        raise ImageError(f"{name}: expected a {header.format} that can be decoded, got a damaged one; copy it again")
     return check_image(_to_rgb(pixels, name), name)
 
 
@@ -120,8 +119,6 @@ def _to_rgb(pixels: NDArray[Any], name: str) -> Image:
         return np.repeat(pixels[..., None], 3, axis=2)
     if pixels.shape[2] == 4:
         if pixels[..., 3].min() < 255:
-            raise ImageError(
-                f"{name}: expected an opaque image, got one with transparent pixels; flatten it first"
-            )
+            raise ImageError(f"{name}: expected an opaque image, got one with transparent pixels; flatten it first")
         pixels = pixels[..., :3]
     return np.ascontiguousarray(pixels[..., ::-1])

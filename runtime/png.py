@@ -13,11 +13,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from hidemia.runtime import headers
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.errors import ImageError
 from hidemia.runtime.headers import PNG_SIGNATURE, Limits
-from numpy.typing import NDArray
 
 __all__ = ["decode", "decode_any", "encode", "encode_mask"]
 
@@ -74,12 +75,8 @@ def _encode(image: Image) -> bytes:
     # Fast deflate: a stego's low bits are noise, so more effort costs time and saves nothing.
     done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
-        raise ImageError(
-            f"image: expected an array that fits a PNG, got {image.dtype} {image.shape}; check it"
-        )
-    chunks = [
-        (kind, body) for kind, body in _walk(data.tobytes(), "image") if kind in (b"IHDR", b"IDAT", b"IEND")
-    ]
+        raise ImageError(f"image: expected an array that fits a PNG, got {image.dtype} {image.shape}; check it")
+    chunks = [(kind, body) for kind, body in _walk(data.tobytes(), "image") if kind in (b"IHDR", b"IDAT", b"IEND")]
     return _join(chunks)
 
 
@@ -99,9 +96,7 @@ def decode(data: bytes, *, limits: Limits = headers.WIRE, name: str = "image") -
     """
     if not data.startswith(PNG_SIGNATURE):
         kind = headers.read(data, name).format
-        raise ImageError(
-            f"{name}: expected a PNG, got a {kind}, which destroys what is hidden; send it as PNG"
-        )
+        raise ImageError(f"{name}: expected a PNG, got a {kind}, which destroys what is hidden; send it as PNG")
     layout, chunks = _check(data, limits, name)
     if layout.depth != 8 or layout.colour != 2:
         raise ImageError(

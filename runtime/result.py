@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from hidemia.runtime.arrays import Image
 from numpy.typing import NDArray
+
+from hidemia.runtime.arrays import Image
 
 __all__ = ["Integrity", "Result"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from hidemia.runtime.arrays import Image, check_photo
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import CPU, Engine, OnnxEngine
@@ -47,9 +48,7 @@ class Server:
         graphs = [
             graph
             for graph in bundle.manifest.graphs
-            if graph.verb == "analyze"
-            and graph.precision == chosen.precision
-            and "onnxruntime" in graph.backends
+            if graph.verb == "analyze" and graph.precision == chosen.precision and "onnxruntime" in graph.backends
         ]
         return cls(
             bundle.manifest,
@@ -110,7 +109,5 @@ class Server:
                 return graph, engine
         smaller = [pair for pair in self._engines if pair[0].batch[0] <= batch]
         if not smaller:
-            raise EngineError(
-                f"analyze: expected a graph for batch {batch}, got none; export the bundle again"
-            )
+            raise EngineError(f"analyze: expected a graph for batch {batch}, got none; export the bundle again")
         return max(smaller, key=lambda pair: pair[0].batch[1] or 0)

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+from starlette.applications import Starlette
+
 from hidemia.runtime import defaults
 from hidemia.runtime.app import PhotoService, Settings
 from hidemia.runtime.arguments import Parser, positive, say, usage_error
@@ -23,7 +25,6 @@ from hidemia.runtime.errors import TransportError
 from hidemia.runtime.server import Server
 from hidemia.runtime.transport import is_loopback
 from hidemia.runtime.verbs import TOKEN_VARIABLE, read_token
-from starlette.applications import Starlette
 
 __all__ = ["listen", "serve"]
 
@@ -35,31 +36,23 @@ _BACKLOG = 2048
 def serve(arguments: list[str]) -> int:
     """Run `hidemia serve` until SIGINT or SIGTERM, then finish what was accepted."""
     parser = Parser("serve", "Analyse photos over HTTP: POST /v1/photos, one PNG in, one PNG out.")
-    parser.add_argument(
-        "--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help="server bundle"
-    )
+    parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help="server bundle")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument(
-        "--port", type=int, default=8470, help="port for photos, 0 for a free one (default: 8470)"
-    )
+    parser.add_argument("--port", type=int, default=8470, help="port for photos, 0 for a free one (default: 8470)")
     parser.add_argument(
         "--health-host", default="127.0.0.1", help="address for health and metrics (default: 127.0.0.1)"
     )
     parser.add_argument("--health-port", type=int, help="port for health and metrics (default: the next one)")
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate chain of this server")
     parser.add_argument("--tls-key", metavar="FILE", help="its key")
-    parser.add_argument(
-        "--client-ca", metavar="FILE", help="accept only devices with a certificate of this authority"
-    )
+    parser.add_argument("--client-ca", metavar="FILE", help="accept only devices with a certificate of this authority")
     parser.add_argument(
         "--token-file",
         type=Path,
         metavar="FILE",
         help=f"bearer token to ask for (default: ${TOKEN_VARIABLE}, else none)",
     )
-    parser.add_argument(
-        "--insecure", action="store_true", help="listen beyond this machine without TLS or token"
-    )
+    parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS or token")
     parser.add_argument(
         "--max-batch-size", type=positive, default=8, metavar="N", help="photos of one run (default: 8)"
     )
@@ -70,15 +63,9 @@ def serve(arguments: list[str]) -> int:
         metavar="MS",
         help="wait for a fuller batch (default: 2)",
     )
-    parser.add_argument(
-        "--queue-size", type=positive, default=64, metavar="N", help="photos that wait (default: 64)"
-    )
-    parser.add_argument(
-        "--deadline", type=float, default=10.0, metavar="SECONDS", help="of one photo (default: 10)"
-    )
-    parser.add_argument(
-        "--max-body-bytes", type=positive, default=4 << 20, metavar="N", help="default: 4 MiB"
-    )
+    parser.add_argument("--queue-size", type=positive, default=64, metavar="N", help="photos that wait (default: 64)")
+    parser.add_argument("--deadline", type=float, default=10.0, metavar="SECONDS", help="of one photo (default: 10)")
+    parser.add_argument("--max-body-bytes", type=positive, default=4 << 20, metavar="N", help="default: 4 MiB")
     parser.add_threads()
     options = parser.parse_args(arguments)
     if (options.tls_cert is None) != (options.tls_key is None):
@@ -214,8 +201,7 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listening.close()
         raise TransportError(
-            f"{host}:{port}: expected a free address of this machine, got: {error}; "
-            "choose another --host or --port"
+            f"{host}:{port}: expected a free address of this machine, got: {error}; choose another --host or --port"
         ) from None
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.errors import ImageError
-from numpy.typing import NDArray
 
 __all__ = ["changed_share", "psnr", "ssim"]
 
@@ -53,9 +54,7 @@ def ssim(a: Image, b: Image) -> float:
     """
     _check(a, b)
     if a.ndim != 3 or min(a.shape[:2]) < 2 * _RADIUS_PX + 1:
-        raise ImageError(
-            f"ssim: expected (H, W, C) of at least 11 px a side, got {a.shape}; use a larger image"
-        )
+        raise ImageError(f"ssim: expected (H, W, C) of at least 11 px a side, got {a.shape}; use a larger image")
     x, y = a.astype(np.float64), b.astype(np.float64)
     mean_x, mean_y = _blur(x), _blur(y)
     var_x = _blur(x * x) - mean_x * mean_x
@@ -85,6 +84,4 @@ def _blur(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _check(a: Image, b: Image) -> None:
     if a.shape != b.shape:
-        raise ImageError(
-            f"similarity: expected two images of one shape, got {a.shape} and {b.shape}; scale one"
-        )
+        raise ImageError(f"similarity: expected two images of one shape, got {a.shape} and {b.shape}; scale one")

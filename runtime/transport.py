@@ -10,6 +10,7 @@ from pathlib import Path
 from time import sleep
 
 import httpx
+
 from hidemia.runtime.errors import ReplyError, TransportError
 from hidemia.runtime.manifest import Manifest
 
@@ -58,9 +59,7 @@ class Transport:
         if address.scheme not in ("http", "https") or not address.host:
             raise TransportError(f"url: expected https://host:port, got {url!r}; fix it", exit_code=2)
         if address.userinfo:
-            raise TransportError(
-                "url: expected no password in the address, got one; use a token", exit_code=2
-            )
+            raise TransportError("url: expected no password in the address, got one; use a token", exit_code=2)
         self.loopback = is_loopback(address.host)
         if address.scheme == "http" and not self.loopback:
             raise TransportError(
@@ -158,16 +157,14 @@ class Transport:
                 body += part
                 if len(body) > _MAX_REPLY_BYTES:
                     raise TransportError(
-                        f"{self._shown}: expected at most {_MAX_REPLY_BYTES} bytes, got more; "
-                        "check the address"
+                        f"{self._shown}: expected at most {_MAX_REPLY_BYTES} bytes, got more; check the address"
                     )
             return response.status_code, response.headers, bytes(body)
 
     def _check_answer(self, headers: httpx.Headers, etag: str) -> None:
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "image/png":
             raise TransportError(
-                f"{self._shown}: expected image/png, got {headers.get('content-type', 'no type')}; "
-                "check the address"
+                f"{self._shown}: expected image/png, got {headers.get('content-type', 'no type')}; check the address"
             )
         # A gateway that compresses marks the tag as weak.
         got = headers.get("etag", "none").removeprefix("W/")

@@ -82,9 +82,7 @@ def take(
         CoverError: Neither or both are given, none is left, or the cover carries another secret.
     """
     if (covers is None) == (cover is None):
-        raise CoverError(
-            "cover: expected covers or a cover, got neither or both; pass one of them", exit_code=2
-        )
+        raise CoverError("cover: expected covers or a cover, got neither or both; pass one of them", exit_code=2)
     if covers is not None:
         return covers.take(binding(manifest, secret), manifest.image_size_px)
     fitted = photo.fit(check_image(cover, "cover"), manifest.image_size_px)

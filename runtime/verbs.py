@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+
 from hidemia.runtime import defaults, headers, photo, png, trip
 from hidemia.runtime.arguments import Parser, check_output, say, usage_error, write
 from hidemia.runtime.arrays import Image
@@ -26,14 +27,10 @@ _RESULTS = (".png", ".json")
 
 def hide(arguments: list[str]) -> int:
     """Run `hidemia hide`."""
-    parser = Parser(
-        "hide", "Hide a secret image in a cover photo. The cover is recorded: it carries one secret only."
-    )
+    parser = Parser("hide", "Hide a secret image in a cover photo. The cover is recorded: it carries one secret only.")
     _add_client(parser)
     parser.add_argument("--secret", required=True, type=Path, metavar="IMG", help="the medical image")
-    parser.add_argument(
-        "--cover", required=True, type=Path, metavar="IMG", help="a private photo, never used before"
-    )
+    parser.add_argument("--cover", required=True, type=Path, metavar="IMG", help="a private photo, never used before")
     parser.add_argument("--out", required=True, type=Path, metavar="STEGO.png", help="where the stego goes")
     parser.add_argument("--allow-reuse", action="store_true", help="take a used cover, and record nothing")
     options = parser.parse_args(arguments)
@@ -49,12 +46,8 @@ def hide(arguments: list[str]) -> int:
 
 def analyze(arguments: list[str]) -> int:
     """Run `hidemia analyze`."""
-    parser = Parser(
-        "analyze", "Analyse a stego photo without extracting what is hidden, and write the reply photo."
-    )
-    parser.add_argument(
-        "--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help="server bundle"
-    )
+    parser = Parser("analyze", "Analyse a stego photo without extracting what is hidden, and write the reply photo.")
+    parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help="server bundle")
     parser.add_threads()
     parser.add_argument("stego", type=Path, metavar="STEGO.png", help="the photo as it was received")
     parser.add_argument("--out", required=True, type=Path, metavar="REPLY.png", help="where the reply goes")
@@ -70,13 +63,9 @@ def analyze(arguments: list[str]) -> int:
 
 def recover(arguments: list[str]) -> int:
     """Run `hidemia recover`."""
-    parser = Parser(
-        "recover", "Recover the result from a reply photo: a mask as PNG, or what it says as JSON."
-    )
+    parser = Parser("recover", "Recover the result from a reply photo: a mask as PNG, or what it says as JSON.")
     _add_client(parser)
-    parser.add_argument(
-        "--sent", required=True, type=Path, metavar="STEGO.png", help="the photo that was sent"
-    )
+    parser.add_argument("--sent", required=True, type=Path, metavar="STEGO.png", help="the photo that was sent")
     parser.add_argument("reply", type=Path, metavar="REPLY.png", help="the photo that came back")
     parser.add_argument("--size", type=_size, metavar="WxH", help="size of the mask (default: the network's)")
     parser.add_argument("--out", required=True, type=Path, metavar="RESULT", help="RESULT.png or RESULT.json")
@@ -92,9 +81,7 @@ def recover(arguments: list[str]) -> int:
 
 def send(arguments: list[str]) -> int:
     """Run `hidemia send`."""
-    parser = Parser(
-        "send", "Make the whole trip: hide an image in a fresh cover, send it, recover the result."
-    )
+    parser = Parser("send", "Make the whole trip: hide an image in a fresh cover, send it, recover the result.")
     _add_client(parser)
     parser.add_argument("--url", required=True, metavar="URL", help="the server, https://host:port")
     parser.add_argument("--secret", required=True, type=Path, metavar="IMG", help="the medical image")
@@ -106,17 +93,11 @@ def send(arguments: list[str]) -> int:
         metavar="FILE",
         help=f"bearer token (default: ${TOKEN_VARIABLE}, else none)",
     )
-    parser.add_argument(
-        "--ca-file", type=Path, metavar="FILE", help="certificates to trust in place of the system's"
-    )
+    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="certificates to trust in place of the system's")
     parser.add_argument("--client-cert", metavar="FILE", help="certificate of this device")
     parser.add_argument("--client-key", metavar="FILE", help="its key")
-    parser.add_argument(
-        "--timeout", type=float, default=30.0, metavar="SECONDS", help="of every wait (default: 30)"
-    )
-    parser.add_argument(
-        "--attempts", type=int, default=4, metavar="N", help="times the photo is sent (default: 4)"
-    )
+    parser.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="of every wait (default: 30)")
+    parser.add_argument("--attempts", type=int, default=4, metavar="N", help="times the photo is sent (default: 4)")
     parser.add_argument(
         "--public-key-ok",
         action="store_true",
@@ -137,9 +118,7 @@ def send(arguments: list[str]) -> int:
     )
     with carrier, Client.load(options.client, threads=options.threads) as client:
         _check_result(options.out, client.manifest)
-        result = client.send(
-            secret, carrier, covers=CoverPool(options.covers), public_key_ok=options.public_key_ok
-        )
+        result = client.send(secret, carrier, covers=CoverPool(options.covers), public_key_ok=options.public_key_ok)
     _write_result(options.out, result)
     return 0
 
@@ -162,9 +141,7 @@ def read_token(file: Path | None) -> str | None:
 
 
 def _add_client(parser: Parser) -> None:
-    parser.add_argument(
-        "--client", type=Path, default=defaults.bundle("client"), metavar="DIR", help="client bundle"
-    )
+    parser.add_argument("--client", type=Path, default=defaults.bundle("client"), metavar="DIR", help="client bundle")
     parser.add_threads()
 
 

@@ -1,8 +1,9 @@
-"""The analyzer M: a U-Net for each wavelet band of the stego, with MoDC and AsyWA inside (Fig. 2), and Eq. 1."""
+"""The analyzer M: a U-Net for each wavelet band of the stego, MoDC and AsyWA inside (Fig. 2), and Eq. 1."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,12 @@ class AnalyzerConfig:
     attention_levels: int = 2
     residual: str = "all"
 
+    def __post_init__(self) -> None:
+        if self.residual not in ("all", "ll", "none"):
+            raise ValueError(f"residual: expected 'all', 'll' or 'none', got {self.residual!r}")
+        if not 0 <= self.attention_levels <= self.levels:
+            raise ValueError(f"attention_levels: expected 0 to {self.levels}, got {self.attention_levels}")
+
     def residual_bands(self) -> tuple[str, ...]:
         """The bands that are residual."""
         return {"all": BANDS, "ll": ("ll",), "none": ()}[self.residual]
@@ -52,6 +59,7 @@ class DoubleConv(nn.Module):
         self.conv2, self.norm2 = MoDC(outputs, outputs, *options), nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Keeps the resolution."""
         x = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(x)))
 
@@ -63,13 +71,9 @@ class BandUNet(nn.Module):
         super().__init__()
         widths = [config.width * 2**level for level in range(config.levels)]
         self.down = nn.ModuleList(
-            DoubleConv(inputs, outputs, config)
-            for inputs, outputs in zip([front_channels(), *widths], widths, strict=False)
+            DoubleConv(inputs, outputs, config) for inputs, outputs in pairwise([front_channels(), *widths])
         )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(deep, shallow, 2, stride=2)
-            for shallow, deep in zip(widths, widths[1:], strict=False)
-        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, shallow, 2, stride=2) for shallow, deep in pairwise(widths))
         self.merge = nn.ModuleList(DoubleConv(2 * width, width, config) for width in widths[:-1])
 
     def decode(self, levels: list[Tensor]) -> Tensor:
@@ -91,8 +95,8 @@ _LAPLACIAN = torch.tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]
 def front(band: Tensor, name: str) -> Tensor:
     """What a U-Net reads of its band: (B, 3, h, w) -> (B, 6, h, w) in about [-1, 1].
 
-    The band at a common scale, and its Laplacian amplified 32 times and clamped: what is hidden is about two grey
-    levels strong and would vanish in the first convolution beside the cover's own content.
+    The band at a common scale, and its Laplacian amplified 32 times and clamped: what is hidden is about two
+    grey levels strong and would vanish in the first convolution beside the cover's own content.
     """
     with torch.autocast(band.device.type, enabled=False):
         fine = F.conv2d(band, _LAPLACIAN.to(band), padding=1, groups=3)
@@ -136,12 +140,13 @@ class Analyzer(nn.Module):
         return {name: self.unets[name].decode(levels[name]) for name in BANDS}
 
     def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
-        """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH), residual where configured."""
-        outputs = {name: 0.1 * self.heads[name](features[name]).float() for name in BANDS}
+        """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH); residual as configured."""
+        outputs = {name: 0.1 * self.heads[name](features[name]).to(bands[name].dtype) for name in BANDS}
         for name in self.config.residual_bands():
             outputs[name] = bands[name] + outputs[name]
         return iwt(join(outputs))
 
     def forward(self, stego: Tensor) -> Tensor:
+        """x_mia = M(x_stego)."""
         bands = split(dwt(stego))
         return self.reply(bands, self.features(bands))

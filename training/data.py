@@ -1,8 +1,8 @@
 """Images for training, decoded once into memory, and the batches drawn from them.
 
-A data set is a folder with ``index.csv`` (columns image, mask, label, split, group; paths relative to the folder).
-Every random draw comes from a generator seeded by (seed, step), so that a resumed run sees what an undisturbed
-one would have seen.
+A data set is a folder with ``index.csv`` (columns image, mask, label, split, group; paths relative to the
+folder). Every random draw comes from a generator seeded by (seed, step), so that a resumed run sees what an
+undisturbed one would have seen.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ STORED_PX = 256  # scans are kept a little larger than any network reads, for th
 
 @dataclass(frozen=True)
 class Scans:
-    """Medical images of one split. ``images`` (N, 3, 256, 256) uint8; ``masks`` (N, 1, 256, 256) uint8, 0 or 255,
-    for segmentation; ``labels`` (N,) int64, indices into ``classes``.
+    """Medical images of one split.
+
+    Attributes:
+        images: (N, 3, 256, 256) uint8.
+        masks: (N, 1, 256, 256) uint8, 0 or 255, for segmentation.
+        labels: (N,) int64, indices into ``classes``.
+        classes: the labels of the whole data set, sorted, so that every split has the same.
     """
 
     images: Tensor
@@ -37,8 +42,10 @@ class Scans:
 
 
 class Batch(NamedTuple):
-    """Secrets and covers, each (B, 3, s, s) float32 in [0, 1]; masks (B, 1, s, s) float32, 0 or 1, or None;
-    labels (B,).
+    """What one step sees.
+
+    Secrets and covers (B, 3, s, s) float32 in [0, 1]; masks (B, 1, s, s) float32, 0 or 1, or None; labels
+    (B,).
     """
 
     secrets: Tensor
@@ -47,25 +54,33 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
+def _read_index(folder: Path) -> list[dict[str, str]]:
+    """All rows of ``index.csv``. Raises DatasetError: no index, a missing column, a row cut short."""
+    index = folder / "index.csv"
+    if not index.is_file():
+        raise DatasetError(f"{folder}: expected a data set with index.csv, found none; pass one that has it")
+    try:
+        with index.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            columns, rows = list(reader.fieldnames or ()), list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(f"{index}: expected UTF-8 text with commas, got {error}") from error
+    if not {"image", "split"} <= set(columns):
+        raise DatasetError(f"{index}: expected columns image and split, got {', '.join(columns) or 'none'}")
+    return rows
+
+
 def read_rows(folder: Path, split: str) -> list[dict[str, str]]:
     """Rows of ``index.csv`` that belong to the split.
 
     Raises:
         DatasetError: no index, a missing column, or no row of that split.
     """
-    index = folder / "index.csv"
-    if not index.is_file():
-        raise DatasetError(f"{folder}: expected a data set with index.csv, found none; pass a folder that has one")
-    with index.open(newline="") as file:
-        reader = csv.DictReader(file)
-        missing = {"image", "split"} - set(reader.fieldnames or ())
-        if missing:
-            raise DatasetError(f"{index}: expected columns image and split, got {reader.fieldnames}")
-        rows = list(reader)
+    rows = _read_index(folder)
     chosen = [row for row in rows if row["split"] == split]
     if not chosen:
-        splits = sorted({row["split"] for row in rows})
-        raise DatasetError(f"{index}: expected images of split {split!r}, got only {', '.join(splits) or 'no rows'}")
+        splits = ", ".join(sorted({row["split"] for row in rows})) or "no rows"
+        raise DatasetError(f"{folder / 'index.csv'}: expected images of split {split!r}, got only {splits}")
     return chosen
 
 
@@ -91,27 +106,42 @@ def read_scans(folder: Path, split: str, segmentation: bool) -> Scans:  # noqa: 
     """All images of one split, with masks when the task is segmentation.
 
     Raises:
-        DatasetError: an unreadable image or mask, a mask without a lesion, or a class without images.
+        DatasetError: an unreadable image or mask, a mask without a lesion, or, when the task is
+            classification, an image without a label or a class without images.
     """
     rows = read_rows(folder, split)
+    names = tuple(sorted({row.get("label") or "" for row in _read_index(folder)}))
+    if not segmentation:
+        _check_labels(folder, split, rows, names)
     images = torch.stack([_read_photo(folder / row["image"], STORED_PX) for row in rows])
     masks = None
     if segmentation:
         masks = torch.stack([_read_mask(folder, row) for row in rows])
-    names = tuple(sorted({row.get("label") or "" for row in rows}))
     labels = torch.tensor([names.index(row.get("label") or "") for row in rows])
     return Scans(images, masks, labels, names)
+
+
+def _check_labels(folder: Path, split: str, rows: list[dict[str, str]], names: tuple[str, ...]) -> None:
+    for row in rows:
+        if not row.get("label"):
+            raise DatasetError(f"{folder / row['image']}: expected a label in index.csv, got none; add it")
+    absent = set(names) - {row["label"] for row in rows}
+    if absent:
+        raise DatasetError(
+            f"{folder / 'index.csv'}: expected every class in split {split!r}, got none of "
+            f"{', '.join(sorted(absent))}; move some there"
+        )
 
 
 def _read_mask(folder: Path, row: dict[str, str]) -> Tensor:
     """(1, 256, 256) uint8, 0 or 255."""
     if not row.get("mask"):
-        raise DatasetError(f"{folder / row['image']}: expected a mask in index.csv, got none; add it or the row goes")
+        raise DatasetError(f"{folder / row['image']}: expected a mask in index.csv, got none; add it there")
     path = folder / row["mask"]
     mask = _read(path, cv2.IMREAD_GRAYSCALE, cv2.INTER_NEAREST, STORED_PX)
     mask = np.where(mask > 127, np.uint8(255), np.uint8(0))
     if not mask.any():
-        raise DatasetError(f"{path}: expected a mask with something in it, got an empty one; take the row out")
+        raise DatasetError(f"{path}: expected a mask with something in it, got an empty one; drop the row")
     return torch.from_numpy(mask)[None]
 
 
@@ -126,7 +156,7 @@ def generator(seed: int, step: int) -> torch.Generator:
 
 
 def epoch_order(count: int, seed: int, step: int, batch: int) -> Tensor:
-    """Indices of this step's images: every image once an epoch, in an order that only seed and epoch decide."""
+    """Indices of this step's images: every image once an epoch, in an order of seed and epoch alone."""
     start = step * batch
     picks = []
     for position in range(start, start + batch):
@@ -142,8 +172,9 @@ def crop_covers(covers: Tensor, count: int, size_px: int, draw: torch.Generator)
     for pick in picks:
         room = covers.shape[-1] - size_px
         top, left = torch.randint(room + 1, (2,), generator=draw).tolist()
-        turns, flip = torch.randint(4, (1,), generator=draw).item(), torch.randint(2, (1,), generator=draw).item()
-        crop = torch.rot90(covers[pick, :, top : top + size_px, left : left + size_px], int(turns), (1, 2))
+        turns = int(torch.randint(4, (1,), generator=draw))
+        flip = int(torch.randint(2, (1,), generator=draw))
+        crop = torch.rot90(covers[pick, :, top : top + size_px, left : left + size_px], turns, (1, 2))
         crops.append(crop.flip(2) if flip else crop)
     return torch.stack(crops).float() / 255
 
@@ -191,7 +222,7 @@ def training_batch(scans: Scans, covers: Tensor, size_px: int, batch: int, seed:
 
 
 def hiding_batch(scans: Scans, covers: Tensor, size_px: int, batch: int, seed: int, step: int) -> Batch:
-    """Crops for a hider alone: secrets are scans, scans tinted in a random colour (an eighth) and photos (a quarter).
+    """Crops for a hider alone: secrets are scans, tinted scans (an eighth) and photos (a quarter).
 
     Grey secrets alone teach a hider to lose colour.
     """

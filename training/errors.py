@@ -1,4 +1,4 @@
-"""What training refuses. `exit_code` is what the `hidemia` command leaves with: 1 the work failed, 2 a wrong call."""
+"""What training refuses. `exit_code` is what `hidemia` leaves with: 1 the work failed, 2 a wrong call."""
 
 from __future__ import annotations
 

@@ -29,16 +29,21 @@ def logits(recovered: Tensor, reference: Tensor, form: str) -> Tensor:
     return 20 * (mean - reference.mean(dim=1, keepdim=True)) - 1
 
 
+def _check_form(form: str) -> None:
+    if form not in FORMS:
+        raise ValueError(f"form: expected one of {', '.join(FORMS)}, got {form!r}")
+
+
 class SegmentationHead(nn.Module):
     """Logits of a mask, (B, 1, H, W)."""
 
     def __init__(self, form: str = "differential") -> None:
         super().__init__()
-        if form not in FORMS:
-            raise ValueError(f"form: expected one of {', '.join(FORMS)}, got {form!r}")
+        _check_form(form)
         self.form = form
 
     def forward(self, recovered: Tensor, reference: Tensor) -> Tensor:
+        """`logits` in this head's form."""
         return logits(recovered, reference, self.form)
 
     def probabilities(self, recovered: Tensor, reference: Tensor) -> Tensor:
@@ -49,20 +54,23 @@ class SegmentationHead(nn.Module):
 class ClassificationHead(nn.Module):
     """Logits of classes, (B, K).
 
-    ``tiles``: class k is written in tile k of a 3x3 grid over the recovered image, and read there by the mean: no
-    parameters, nothing to overfit. ``pooled`` is the paper's appended head: pooling to 14x14 and a linear layer.
+    ``tiles``: class k is written in tile k of a 3x3 grid over the recovered image, row by row, and read there
+    by the mean: no parameters, nothing to overfit. ``pooled`` is the paper's appended head: pooling to 14x14
+    and a linear layer.
     """
 
     def __init__(self, classes: int, kind: str = "tiles", form: str = "differential") -> None:
         super().__init__()
         if kind not in ("tiles", "pooled"):
             raise ValueError(f"kind: expected 'tiles' or 'pooled', got {kind!r}")
+        _check_form(form)
         if kind == "tiles" and not 1 <= classes <= 9:
             raise ValueError(f"classes: expected 1 to 9 for a 3x3 grid, got {classes}")
         self.classes, self.form = classes, form
         self.linear = nn.Linear(3 * 14 * 14, classes) if kind == "pooled" else None
 
     def forward(self, recovered: Tensor, reference: Tensor) -> Tensor:
+        """R(x_mia) and R(x_stego), each (B, 3, H, W) -> (B, K)."""
         if self.linear is not None:
             return self.linear(torch.nn.functional.adaptive_avg_pool2d(recovered, 14).flatten(1))
         tiles = torch.nn.functional.adaptive_avg_pool2d(logits(recovered, reference, self.form), 3)

@@ -1,7 +1,7 @@
 """Hiders built from invertible blocks: HiNet (16 blocks, the teacher) and LightIH (4 blocks, the student).
 
-Section 3.3 and Fig. 3(b)-(c) of the paper; HiNet is Jing et al., ICCV 2021. Hiding runs the blocks forward over
-the wavelet bands of cover ``c`` and secret ``s``::
+Section 3.3 and Fig. 3(b)-(c) of the paper; HiNet is Jing et al., ICCV 2021. Hiding runs the blocks forward
+over the wavelet bands of cover ``c`` and secret ``s``::
 
     c' = c + phi(s)            s' = s * E(rho(c')) + eta(c')        E(v) = exp(2 tanh(v / 2))
 
@@ -26,7 +26,7 @@ BAND_CHANNELS = 12  # 4 bands x 3 colours
 class DenseSubnet(nn.Module):
     """Five 3x3 convolutions, each reading the input and all earlier outputs: phi, rho and eta of a block.
 
-    (B, 12, h, w) -> (B, 12, h, w). The last convolution starts at zero, so that a fresh block is the identity.
+    (B, 12, h, w) -> (B, 12, h, w). The last convolution starts at zero: a fresh block is the identity.
     """
 
     def __init__(self, growth: int, slope: float) -> None:
@@ -39,10 +39,11 @@ class DenseSubnet(nn.Module):
         nn.init.zeros_(self.conv5.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The subnet's term of the coupling, in the precision of ``x``, which autocast leaves alone."""
         features = [x]
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             features.append(F.leaky_relu(conv(torch.cat(features, dim=1)), self.slope))
-        return self.conv5(torch.cat(features, dim=1)).float()  # couplings stay in float32
+        return self.conv5(torch.cat(features, dim=1)).to(x.dtype)
 
 
 def log_scale(v: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class InvertibleHider(nn.Module):
         return stego, latent
 
     def hide(self, secret: Tensor, cover: Tensor) -> Tensor:
-        """x_stego = H(x_secret, x_cover): images (B, 3, H, W) in [0, 1] -> (B, 3, H, W), before the 8-bit channel."""
+        """x_stego = H(x_secret, x_cover): images (B, 3, H, W) in [0, 1] -> the same, before the channel."""
         *inner, last = self.blocks()
         cover_bands, secret_bands = dwt(cover), dwt(secret)
         for block in inner:

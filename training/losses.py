@@ -12,7 +12,7 @@ _dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
 def mia_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """L_mia of Eq. 8: cross entropy plus, for segmentation, soft Dice.
 
-    Masks: logits and truth (B, 1, H, W). Classes: logits (B, K), truth (B,) int64; no Dice, as the paper says.
+    Masks: logits and truth (B, 1, H, W). Classes: logits (B, K), truth (B,) int64; no Dice, says the paper.
     """
     if logits.ndim == 2:
         return F.cross_entropy(logits, truth)

@@ -13,13 +13,14 @@ All six convolutions of Eq. 2 share one 3x3 kernel w and read the input at P_i(d
  5    right diagonal  (dx - dy, dy - dx)     anti-diagonal, of a 5x5 in ``literal5``
 ====  ==============  =====================  =========================================
 
-(x is the column, y the row; the printed equation has absolute positions where only offsets make sense.) So D_i is
-the convolution with T_i(w), T_i a fixed linear map, and Eq. 3 is **one** convolution with a kernel per sample::
+(x is the column, y the row; the printed equation has absolute positions where only offsets make sense.) So
+D_i is the convolution with T_i(w), T_i a fixed linear map, and Eq. 3 is **one** convolution, a kernel per
+sample::
 
     x_out = conv(x, w - lambda * sum_i g_i T_i(w)),        g_i = delta_i / sum over the k largest delta_j
 
-``project`` halves the diagonals' offsets, which makes D4 and D5 orthogonal projections like D1 to D3 and keeps
-them inside 3x3: what the text calls the receptive field. `literal5` is what is printed.
+``project`` halves the diagonals' offsets, which makes D4 and D5 orthogonal projections like D1 to D3 and
+keeps them inside 3x3: what the text calls the receptive field. ``literal5`` is what is printed.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _taps(i: int, dx: int, dy: int, diagonals: str) -> list[tuple[int, int, floa
 
 
 def difference_maps(diagonals: str) -> Tensor:
-    """The linear maps T_0 to T_5 on flattened kernels: (6, 9, 9) for ``project``, (6, 25, 9) for ``literal5``."""
+    """The linear maps T_0 to T_5 on flattened kernels: (6, 9, 9), or (6, 25, 9) for ``literal5``."""
     if diagonals not in ("project", "literal5"):
         raise ValueError(f"diagonals: expected 'project' or 'literal5', got {diagonals!r}")
     side = 5 if diagonals == "literal5" else 3
@@ -60,7 +61,7 @@ def difference_maps(diagonals: str) -> Tensor:
 
 
 def expert_weights(delta: Tensor, k: int) -> Tensor:
-    """g of Eq. 3: (B, n) gate probabilities -> (B, n), zero outside the k largest, the kept ones summing to 1."""
+    """The g of Eq. 3: (B, n) gate probabilities -> (B, n), the k largest made to sum to 1, others zero."""
     if k == 0:
         return torch.zeros_like(delta)
     kth = delta.topk(k, dim=1).values[:, -1:]
@@ -69,7 +70,9 @@ def expert_weights(delta: Tensor, k: int) -> Tensor:
 
 
 class MoDC(nn.Module):
-    """Mixture-of-Difference-Convolutions, a drop-in for a 3x3 convolution without bias: (B, I, H, W) -> (B, O, H, W).
+    """Mixture-of-Difference-Convolutions, a drop-in for a 3x3 convolution without bias.
+
+    (B, I, H, W) -> (B, O, H, W).
 
     Args:
         inputs, outputs: channels.
@@ -93,6 +96,8 @@ class MoDC(nn.Module):
         super().__init__()
         if not 0 <= k <= len(candidates):
             raise ValueError(f"k: expected 0 to {len(candidates)} (the candidates), got {k}")
+        if not set(candidates) <= {1, 2, 3, 4, 5} or len(set(candidates)) != len(candidates):
+            raise ValueError(f"candidates: expected different numbers from 1 to 5, got {candidates}")
         self.k, self.candidates, self.strength = k, candidates, strength
         self.active = k  # training activates all candidates now and then, see `hidemia.training.loop`
         self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
@@ -101,12 +106,13 @@ class MoDC(nn.Module):
         self.side = 5 if diagonals == "literal5" else 3
         if k:
             hidden = max(8, inputs // 4)
-            self.gate = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, len(candidates)))
+            layers = (nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, len(candidates)))
+            self.gate = nn.Sequential(*layers)
             nn.init.normal_(self.gate[2].weight, std=0.01)  # near-equal experts at first, but never a tie
             nn.init.normal_(self.gate[2].bias, std=0.01)
 
     def expert_weights(self, x: Tensor) -> Tensor:
-        """g of Eq. 3 for each candidate: (B, I, H, W) -> (B, len(candidates)), float32."""
+        """The g of Eq. 3 for each candidate: (B, I, H, W) -> (B, len(candidates)), float32."""
         with torch.autocast(x.device.type, enabled=False):
             delta = self.gate(x.to(self.weight.dtype).mean(dim=(2, 3))).softmax(dim=1)
             return expert_weights(delta, self.active)
@@ -119,13 +125,12 @@ class MoDC(nn.Module):
         return kernels.unflatten(3, (self.side, self.side))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Eq. 3."""
         if self.k == 0:
             return F.conv2d(x, self.weight, padding=1)
         batch = x.shape[0]
         with torch.autocast(x.device.type, enabled=False):
             kernels = self.kernels(self.expert_weights(x))
         # One convolution for the whole batch: sample b is group b.
-        grouped = F.conv2d(
-            x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), padding=self.side // 2, groups=batch
-        )
+        grouped = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), padding=self.side // 2, groups=batch)
         return grouped.reshape(batch, -1, *x.shape[2:])

@@ -25,20 +25,21 @@ def dice(prediction: Tensor, truth: Tensor) -> Tensor:
 
 @torch.no_grad()
 def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batch: int = 16) -> dict[str, float]:
-    """Means over the split, one cover an image, after the 8-bit channel: stego and reply PSNR, and the task."""
-    training = system.training
+    """Means over the split, one cover an image, after the channel: PSNR of stego and reply, the task."""
+    training, device = system.training, next(system.parameters()).device
     system.eval()
     stego_db, reply_db, task = [], [], []
     for start in range(0, len(scans.images), batch):
         picks = torch.arange(start, min(start + batch, len(scans.images)))
-        secret, cover = scaled(scans.images[picks], size_px), scaled(covers[picks % len(covers)], size_px)
+        secret = scaled(scans.images[picks].to(device), size_px)
+        cover = scaled(covers[picks % len(covers)].to(device), size_px)
         trip = system(secret, cover)
         stego_db.append(psnr_db(trip.stego, cover))
         reply_db.append(psnr_db(trip.reply, cover))
         if isinstance(system.head, ClassificationHead):
-            task.append((trip.logits.argmax(dim=1) == scans.labels[picks]).double())
+            task.append((trip.logits.argmax(dim=1) == scans.labels[picks].to(device)).double())
         elif scans.masks is not None:
-            truth = scaled(scans.masks[picks], size_px)[:, 0] > 0.5
+            truth = scaled(scans.masks[picks].to(device), size_px)[:, 0] > 0.5
             task.append(dice(trip.logits[:, 0] > 0, truth))
     system.train(training)
     figures = {"stego_psnr_db": torch.cat(stego_db), "reply_psnr_db": torch.cat(reply_db)}

@@ -5,8 +5,8 @@ With ``a b`` over ``c d`` the four pixels of a 2x2 block::
     ll = ( a + b + c + d) / 2        hl = (-a + b - c + d) / 2   difference along columns
     lh = (-a - b + c + d) / 2        hh = ( a - b - c + d) / 2   difference along rows: lh
 
-Channels are laid out band by band, colours inside: ``[ll RGB | hl RGB | lh RGB | hh RGB]``, the order of HiNet's
-checkpoints. The paper's text lists LL, LH, HL, HH, so bands are always taken by name.
+Channels are laid out band by band, colours inside: ``[ll RGB | hl RGB | lh RGB | hh RGB]``, the order of
+HiNet's checkpoints. The paper's text lists LL, LH, HL, HH, so bands are always taken by name.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ BANDS = ("ll", "hl", "lh", "hh")
 HIGH_BANDS = ("hl", "lh", "hh")
 
 # Rows: bands in the order of BANDS; columns: pixels a, b, c, d. Orthogonal, so its transpose inverts it.
-HAAR = torch.tensor(
-    [[1.0, 1.0, 1.0, 1.0], [-1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, -1.0, -1.0, 1.0]]
-).div(2)
+HAAR = torch.tensor([[1.0, 1.0, 1.0, 1.0], [-1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, -1.0, -1.0, 1.0]]).div(
+    2
+)
 
 
 def haar_kernel(colours: int = 3) -> Tensor:

@@ -23,9 +23,7 @@ class Canvas:
         self._page: Pixels = np.full((height * FINER, width * FINER, 3), 255, dtype=np.uint8)
         self._images: list[tuple[int, int, Pixels]] = []
 
-    def box(
-        self, corner: tuple[int, int], size: tuple[int, int], fill: Colour, line: Colour, radius: int = 14
-    ) -> None:
+    def box(self, corner: tuple[int, int], size: tuple[int, int], fill: Colour, line: Colour, radius: int = 14) -> None:
         """Draw a filled rectangle with round corners, `size` as (width, height)."""
         for grown, colour in ((0, line), (-2, fill)):
             left, top = (FINER * (c - grown) for c in corner)
@@ -46,9 +44,7 @@ class Canvas:
         half = width * FINER // 2
         left, right = sorted((start[0] * FINER, neck))
         cv2.rectangle(self._page, (left, y - half), (right, y + half), colour, -1)
-        tip = np.array(
-            [[end[0] * FINER, y], [neck, y - head * FINER // 2], [neck, y + head * FINER // 2]], np.int32
-        )
+        tip = np.array([[end[0] * FINER, y], [neck, y - head * FINER // 2], [neck, y + head * FINER // 2]], np.int32)
         cv2.fillConvexPoly(self._page, tip, colour, cv2.LINE_AA)
 
     def text(
@@ -95,9 +91,7 @@ class Canvas:
     def render(self) -> Pixels:
         """Give the page: uint8 (height, width, 3), RGB. Images lie above shapes and letters."""
         height, width = (side // FINER for side in self._page.shape[:2])
-        page = np.asarray(
-            cv2.resize(self._page, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8
-        )
+        page = np.asarray(cv2.resize(self._page, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
         for x, y, pixels in self._images:
             page[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
         return page

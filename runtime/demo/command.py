@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from hidemia.runtime import defaults, photo, png
 from hidemia.runtime.arguments import Parser, say, usage_error, write
 from hidemia.runtime.client import Client
@@ -37,18 +38,10 @@ COVER_SEED = 6
 
 def demo(arguments: list[str]) -> int:
     """Run the demonstration; returns the exit code."""
-    parser = Parser(
-        "demo", "Hide a scan in a photo, have a server analyse the photo, recover the result, draw how."
-    )
-    parser.add_argument(
-        "--secret", type=Path, metavar="IMG", help="medical image (default: a simulated scan)"
-    )
-    parser.add_argument(
-        "--cover", type=Path, metavar="IMG", help="photo to hide it in (default: a rendered one)"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", default=Path("demo"), help="folder (default: demo)"
-    )
+    parser = Parser("demo", "Hide a scan in a photo, have a server analyse the photo, recover the result, draw how.")
+    parser.add_argument("--secret", type=Path, metavar="IMG", help="medical image (default: a simulated scan)")
+    parser.add_argument("--cover", type=Path, metavar="IMG", help="photo to hide it in (default: a rendered one)")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("demo"), help="folder (default: demo)")
     given = parser.parse_args(arguments)
     start = time.monotonic()
     secret = None if given.secret is None else photo.load(given.secret)
@@ -96,9 +89,7 @@ def travel(secret: Image | None, cover: Image | None) -> Journey:
             reply = png.decode(answer, name="reply")
             mask = client.recover(reply, sent=stego).mask
     if mask is None:
-        raise EngineError(
-            "demo: expected a model that outlines, got one that classifies; export the default model"
-        )
+        raise EngineError("demo: expected a model that outlines, got one that classifies; export the default model")
     return Journey(
         secret=secret,
         cover=cover,

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from hidemia.runtime.demo import terrain as terrains
 from hidemia.runtime.demo.field import Floats, fractal, smooth, step
 from hidemia.runtime.demo.terrain import Terrain
-from numpy.typing import NDArray
 
 FINER = 2
 """Rays per pixel along each axis."""
@@ -110,13 +111,9 @@ def _sky(rng: np.random.Generator, view: View, weather: Weather) -> Floats:
     )
     level = 0.9 - 2.0 * weather.cloudiness
     cover = step(np.asarray(thick, np.float32) - level, 0.55)
-    light = np.clip(
-        0.95 - 0.2 * (np.asarray(behind) - level) + 0.25 * (np.asarray(thick) - behind), 0.45, 1.1
-    )
+    light = np.clip(0.95 - 0.2 * (np.asarray(behind) - level) + 0.25 * (np.asarray(thick) - behind), 0.45, 1.1)
     cloud = light[..., None] * np.array([0.92, 0.93, 0.96], np.float32)
-    return np.asarray(
-        blue + (cloud - blue) * (0.92 * cover * (1 - 0.55 * share[..., 0]))[..., None], np.float32
-    )
+    return np.asarray(blue + (cloud - blue) * (0.92 * cover * (1 - 0.55 * share[..., 0]))[..., None], np.float32)
 
 
 def _distance(land: Terrain, view: View) -> Floats:
@@ -192,9 +189,7 @@ def _flood(rng: np.random.Generator, scene: Floats, weather: Weather, view: View
     swing = 0.012 + 0.05 * np.minimum(-view.up, 0.5)
     mirrored = (view.up[0, 0] + view.up + swing * ripple) / per_row
     index = np.indices((rows, columns))[1].astype(np.float32)
-    image = cv2.remap(
-        scene, index, np.asarray(mirrored, np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
+    image = cv2.remap(scene, index, np.asarray(mirrored, np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     grazing = np.clip(1 + view.up * (1 + 0.5 * ripple), 0, 1)
     mirror = (0.08 + 0.8 * grazing**3)[..., None]
     deep = np.array([0.03, 0.075, 0.085], np.float32) * (1 + 0.15 * ripple)[..., None]

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from hidemia.runtime.demo.field import Floats
 from numpy.typing import NDArray
+
+from hidemia.runtime.demo.field import Floats
 
 Label = Literal["benign", "malignant"]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
 from hidemia.runtime.demo.canvas import Canvas, Colour, Pixels
 
 WIDTH, HEIGHT = 1600, 876
@@ -122,12 +123,8 @@ def _outward(page: Canvas, journey: Journey) -> None:
     second = LEFT + SIDE + GAP
     _panel(page, journey.secret, (LEFT, OUTWARD), "secret", "the medical image")
     _panel(page, journey.cover, (second, OUTWARD), "cover", "a photo, never sent")
-    page.text(
-        "+", (LEFT + SIDE + GAP // 2, OUTWARD + SIDE // 2 + 11), INK, height=22, bold=True, align="centre"
-    )
-    _panel(
-        page, journey.stego, (WIRED, OUTWARD), "stego", _closeness(journey.stego_psnr_db, journey.stego_ssim)
-    )
+    page.text("+", (LEFT + SIDE + GAP // 2, OUTWARD + SIDE // 2 + 11), INK, height=22, bold=True, align="centre")
+    _panel(page, journey.stego, (WIRED, OUTWARD), "stego", _closeness(journey.stego_psnr_db, journey.stego_ssim))
     seen, factor = amplified(journey.stego, journey.cover)
     corner = (WIRED + SIDE + GAP, OUTWARD)
     _panel(page, seen, corner, f"stego - cover, x{factor}", "needs the cover: device only")

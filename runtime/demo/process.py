@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 import httpx
+
 from hidemia.runtime.errors import TransportError
 
 HOST = "127.0.0.1"

@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
 from hidemia.runtime.demo import lesion as lesions
 from hidemia.runtime.demo.field import Floats, smooth, step, wave
 from hidemia.runtime.demo.lesion import Label, Lesion
-from numpy.typing import NDArray
 
 SIDE = 448
 """Samples of the simulated field along depth and width: twice what is shown, so that speckle is resolved."""
@@ -76,9 +77,7 @@ def simulate(seed: int, size_px: int = 224) -> Scan:
     beam, pulse = rng.uniform(0.8, 1.4), rng.uniform(1.25, 1.5)
     echo, mirror = tissue.echo_db + level, tissue.mirror_db + level
     # Scanners compound: they average looks from several angles, which differ in speckle, not in anatomy.
-    looks = [
-        envelope(rng, echo, mirror, beam=beam, pulse=pulse, focus=lesion.centre[0]) for _ in range(LOOKS)
-    ]
+    looks = [envelope(rng, echo, mirror, beam=beam, pulse=pulse, focus=lesion.centre[0]) for _ in range(LOOKS)]
     heard = np.asarray(np.mean(looks, axis=0), dtype=np.float32)
     grey = _grey(rng, heard, depth)[:, MARGIN:-MARGIN]
     inside = lesion.reach(depth, lateral[:, MARGIN:-MARGIN], spiculated=False) < 1
@@ -112,9 +111,7 @@ def envelope(
         float32, same shape, >= 0; its mean square is that of `echo_db` where the medium is homogeneous.
     """
     rows, columns = echo_db.shape
-    scatterers = (rng.standard_normal((rows, columns)) + 1j * rng.standard_normal((rows, columns))) / np.sqrt(
-        2
-    )
+    scatterers = (rng.standard_normal((rows, columns)) + 1j * rng.standard_normal((rows, columns))) / np.sqrt(2)
     field = scatterers * 10 ** (echo_db / 20) + 10 ** (mirror_db / 20)
     away = np.arange(rows)[:, None] / rows - focus
     width = beam * np.sqrt(1 + (away / 0.45) ** 2)
@@ -141,9 +138,7 @@ def _breast(rng: np.random.Generator, depth: Floats) -> Tissue:
         -5 + smooth(rng, shape, (2, 30)),
         rng.uniform(-14, -8) + 2.5 * smooth(rng, shape, (9, 20)) + 1.5 * smooth(rng, shape, (2.5, 12)),
         rng.uniform(-7, -2) + _gland(rng, shape),
-        rng.uniform(-15, -9)
-        + rng.uniform(2, 4) * smooth(rng, shape, (2.5, 40))
-        + 3 * smooth(rng, shape, (9, 30)),
+        rng.uniform(-15, -9) + rng.uniform(2, 4) * smooth(rng, shape, (2.5, 40)) + 3 * smooth(rng, shape, (9, 30)),
         rng.uniform(-24, -13) + 4.0 * smooth(rng, shape, (8, 40)),
     ]
     echo = levels[0]
@@ -153,9 +148,7 @@ def _breast(rng: np.random.Generator, depth: Floats) -> Tissue:
     mirror = np.full(shape, -60.0, dtype=np.float32)
     for number, edge in enumerate(edges):
         thin = np.exp(-(((depth - edge) / 0.004) ** 2))
-        broken = (
-            rng.uniform(-10, 0) + 8 * smooth(rng, (1, shape[1]), (0, 18)) - (6 if number in {1, 3} else 2)
-        )
+        broken = rng.uniform(-10, 0) + 8 * smooth(rng, (1, shape[1]), (0, 18)) - (6 if number in {1, 3} else 2)
         mirror = np.maximum(mirror, broken + 20 * np.log10(thin + 1e-3))
     septa = _septa(rng, shape, (rng.uniform(6, 11), rng.uniform(14, 30))) + rng.uniform(-16, -7)
     fibres = _septa(rng, shape, (rng.uniform(3.5, 5.5), rng.uniform(15, 35))) + rng.uniform(-22, -9)
@@ -182,9 +175,7 @@ def _septa(rng: np.random.Generator, shape: tuple[int, int], scale: tuple[float,
     distance = np.abs(sheet) / steepness
     across = (np.abs(down) / steepness) ** 4
     patches = 7 * smooth(rng, shape, (5, 9)) + 4 * smooth(rng, shape, (20, 30)) - 7
-    return np.asarray(
-        20 * np.log10(np.exp(-((distance / 1.8) ** 2)) * across + 1e-3) + patches, dtype=np.float32
-    )
+    return np.asarray(20 * np.log10(np.exp(-((distance / 1.8) ** 2)) * across + 1e-3) + patches, dtype=np.float32)
 
 
 def _bent(rng: np.random.Generator, *maps: Floats) -> tuple[Floats, ...]:
@@ -194,16 +185,12 @@ def _bent(rng: np.random.Generator, *maps: Floats) -> tuple[Floats, ...]:
     rows, columns = (np.asarray(axis, dtype=np.float32) for axis in np.indices(shape))
     shift = np.asarray(shift * np.minimum(1, rows / 60), dtype=np.float32)
     return tuple(
-        np.asarray(
-            cv2.remap(m, columns, rows + shift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
-        )
+        np.asarray(cv2.remap(m, columns, rows + shift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
         for m in maps
     )
 
 
-def _with_lesion(
-    rng: np.random.Generator, lesion: Lesion, tissue: Tissue, depth: Floats, lateral: Floats
-) -> Tissue:
+def _with_lesion(rng: np.random.Generator, lesion: Lesion, tissue: Tissue, depth: Floats, lateral: Floats) -> Tissue:
     """Put the lesion in: it displaces the tissue and its interfaces, and may wear a halo or a capsule."""
     outline = lesion.reach(depth, lateral, spiculated=True)
     ragged = 0.9 if lesion.label == "malignant" else 0.5
@@ -219,9 +206,7 @@ def _with_lesion(
         # A smooth capsule mirrors sound where it lies across the beam: at the top and the bottom.
         rim = np.exp(-(((outline - 1.0) / 0.03) ** 2))
         facing = np.abs(depth - lesion.centre[0]) / (lesion.radii[0] * np.maximum(outline, 0.3))
-        mirror = np.maximum(
-            mirror, rng.uniform(-14, -4) + 20 * np.log10(rim * np.minimum(facing, 1) ** 4 + 1e-3)
-        )
+        mirror = np.maximum(mirror, rng.uniform(-14, -4) + 20 * np.log10(rim * np.minimum(facing, 1) ** 4 + 1e-3))
     return Tissue(echo.astype(np.float32), mirror.astype(np.float32))
 
 
@@ -239,9 +224,7 @@ def _transmission_db(rng: np.random.Generator, lesion: Lesion, depth: Floats, la
     fall = -rng.uniform(3, 26) * np.maximum(depth - rng.uniform(0.3, 0.6), 0) / 0.5
     total = -loss + beams + side + residue + fall
     # Neighbouring beams overlap the deeper they run, so shadows have soft sides.
-    return np.asarray(
-        cv2.GaussianBlur(total.astype(np.float32), (0, 0), sigmaX=5, sigmaY=1), dtype=np.float32
-    )
+    return np.asarray(cv2.GaussianBlur(total.astype(np.float32), (0, 0), sigmaX=5, sigmaY=1), dtype=np.float32)
 
 
 def _grey(rng: np.random.Generator, heard: Floats, depth: Floats) -> Floats:
@@ -276,9 +259,7 @@ def write_dataset(folder: Path, count: int, seed: int) -> None:
             scan = simulate(int(child), 256)
             name = f"simulated_{number:05d}"
             image, mask = f"images/{name}.png", f"masks/{name}.png"
-            if not (
-                cv2.imwrite(str(folder / image), scan.image) and cv2.imwrite(str(folder / mask), scan.mask)
-            ):
+            if not (cv2.imwrite(str(folder / image), scan.image) and cv2.imwrite(str(folder / mask), scan.mask)):
                 msg = f"cannot write {folder / image}"
                 raise OSError(msg)
             rows.writerow((image, mask, scan.label, "train", name))
@@ -286,9 +267,7 @@ def write_dataset(folder: Path, count: int, seed: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """Write a data folder from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m hidemia.runtime.demo.scan", description=write_dataset.__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m hidemia.runtime.demo.scan", description=write_dataset.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--count", type=int, default=500, help="how many scans")
     parser.add_argument("--seed", type=int, default=0, help="seed of the folder")

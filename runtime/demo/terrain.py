@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
 from hidemia.runtime.demo.field import Floats, fractal, step
 
 GRID = 512
@@ -105,6 +106,4 @@ def _at(field: Floats, x: Floats, z: Floats) -> Floats:
     """Read a periodic field at any place, bilinearly."""
     columns = np.asarray(np.mod(x * CELLS, GRID), dtype=np.float32)
     rows = np.asarray(np.mod(z * CELLS, GRID), dtype=np.float32)
-    return np.asarray(
-        cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32
-    )
+    return np.asarray(cv2.remap(field, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)

@@ -22,12 +22,13 @@ import numpy as np
 import onnx
 import pytest
 import uvicorn
+from onnx import TensorProto, helper
+
 from hidemia.runtime import Client, Server
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.app import PhotoService
 from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Tensor
 from hidemia.runtime.serving import listen
-from onnx import TensorProto, helper
 
 SIZE = 64
 PAIR_ID = "0123456789abcdef" * 4
@@ -75,9 +76,7 @@ def hide_graph() -> bytes:
         helper.make_node("Add", ["even", "bit"], ["stego32"]),
         _narrow("stego"),
     ]
-    return _save(
-        "hide", nodes, [_image("secret"), _image("cover")], [_image("stego")], _constants(two=2, high=128)
-    )
+    return _save("hide", nodes, [_image("secret"), _image("cover")], [_image("stego")], _constants(two=2, high=128))
 
 
 def analyze_graph() -> bytes:

@@ -12,6 +12,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+
 from hidemia.runtime import EngineError, png
 from hidemia.runtime.app import PhotoService, Settings
 
@@ -85,9 +86,7 @@ def hostile_bodies(tiny, rng):
     return hostile(tiny, rng)
 
 
-def test_hostile_bodies_get_neutral_answers_and_the_server_goes_on(
-    http, service_url, hostile_bodies, body, caplog
-):
+def test_hostile_bodies_get_neutral_answers_and_the_server_goes_on(http, service_url, hostile_bodies, body, caplog):
     with caplog.at_level(logging.INFO, "hidemia"):
         for name, (content, headers, status, text) in hostile_bodies.items():
             caplog.clear()
@@ -132,8 +131,7 @@ def test_a_body_that_never_ends_gets_408(server, tiny):
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(
-                b"POST /v1/photos HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-                b"Content-Length: 9\r\n\r\nab"
+                b"POST /v1/photos HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nab"
             )
             assert b"408" in connection.recv(1000)
 
@@ -274,9 +272,7 @@ def test_nothing_on_the_wire_names_medicine(http, service_url, hostile_bodies, b
     for answer in answers:
         text = answer.text if answer.status_code != 200 else ""
         seen = f"{answer.headers} {text}".lower()
-        assert not [
-            word for word in ("mia", "medic", "secret", "stego", "lesion", "hide", "tiny") if word in seen
-        ]
+        assert not [word for word in ("mia", "medic", "secret", "stego", "lesion", "hide", "tiny") if word in seen]
     position, kinds, data = 8, set(), answers[0].content
     while position < len(data):
         length, kind = struct.unpack_from(">I4s", data, position)

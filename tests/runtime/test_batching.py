@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+
 from hidemia.runtime import EngineError
 from hidemia.runtime.batching import Batcher, Busy
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+
 from hidemia.runtime import BundleError, Client, Server
 from hidemia.runtime.bundle import Bundle
 

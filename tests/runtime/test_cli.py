@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 import cv2
 import numpy as np
 import pytest
+
 from hidemia.runtime import ImageError, cli
 
 
@@ -124,9 +125,7 @@ def test_decoders_add_no_lines_of_their_own(tmp_path, suffix):
         path = tmp_path / f"{number}{suffix}"
         path.write_bytes(data)
         line = ["hide", "--client", "none", "--secret", str(path), "--cover", str(cover), "--out", "x.png"]
-        done = subprocess.run(
-            [sys.executable, "-c", code, *line], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert len(done.stderr.splitlines()) == 1, done.stderr
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from hidemia.runtime import Client, ImageError, ReplyError
 
 
@@ -57,9 +58,7 @@ def test_same_input_same_output(client, tiny, rng):
 def test_wrong_arrays(client, tiny, rng, secret, got):
     with pytest.raises(ImageError) as caught:
         client.hide(secret, tiny.photo(rng))
-    assert str(caught.value) == (
-        f"secret: expected a uint8 array (H, W, 3) in RGB, got {got}; convert it first"
-    )
+    assert str(caught.value) == (f"secret: expected a uint8 array (H, W, 3) in RGB, got {got}; convert it first")
 
 
 def test_too_small(client, tiny):
@@ -81,9 +80,7 @@ def test_a_reply_that_equals_what_was_sent(client, trip):
 def test_a_reply_to_another_photo(client, server, tiny, trip):
     sent, _ = trip
     other = client.hide(tiny.secret(), tiny.photo(np.random.default_rng(9)))
-    with pytest.raises(
-        ReplyError, match=r"expected at least 30\.0 dB against the photo sent, got \d+\.\d dB"
-    ):
+    with pytest.raises(ReplyError, match=r"expected at least 30\.0 dB against the photo sent, got \d+\.\d dB"):
         client.recover(server.analyze(other), sent=sent)
 
 
@@ -102,8 +99,7 @@ def test_photos_are_never_scaled(client, trip, which):
     with pytest.raises(ImageError) as caught:
         client.recover(**photos)
     assert str(caught.value) == (
-        f"{which}: expected a uint8 array (64, 64, 3) in RGB, got uint8 (65, 64, 3); "
-        "pass it exactly as it was made"
+        f"{which}: expected a uint8 array (64, 64, 3) in RGB, got uint8 (65, 64, 3); pass it exactly as it was made"
     )
 
 

@@ -5,6 +5,7 @@ import logging
 import cv2
 import numpy as np
 import pytest
+
 from hidemia.runtime import CoverError, CoverPool, covers, photo
 
 
@@ -36,9 +37,7 @@ def test_every_tile_once(folder):
     taken, message = take_all(CoverPool(folder))
     assert len({tile.tobytes() for tile in taken}) == len(taken) == 6
     assert all(tile.shape == (64, 64, 3) for tile in taken)
-    assert message == (
-        f"{folder}: expected an unused tile of 64x64 px, got none left of 5 photos; add private photos"
-    )
+    assert message == (f"{folder}: expected an unused tile of 64x64 px, got none left of 5 photos; add private photos")
 
 
 def test_tiles_are_pixels_of_the_photos(folder):
@@ -76,9 +75,7 @@ def test_a_frozen_frame_is_not_searched_for(folder, monkeypatch):
 def test_two_pools_share_nothing(folder):
     """As two processes would: each looks at the folder before the other takes from it."""
     one, two = CoverPool(folder), CoverPool(folder)
-    taken = [
-        pool.take(name, 64).tobytes() for name, pool in [(b"a", one), (b"b", two), (b"c", one), (b"d", two)]
-    ]
+    taken = [pool.take(name, 64).tobytes() for name, pool in [(b"a", one), (b"b", two), (b"c", one), (b"d", two)]]
     assert len(set(taken)) == 4
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+
 from hidemia.runtime import cli, doctor
 
 
@@ -36,10 +37,7 @@ def test_a_client_bundle_that_others_can_read(run, model, tmp_path):
     (tmp_path / "client").chmod(0o755)
     code, lines = run("--client", tmp_path / "client")
     assert code == 0
-    assert (
-        f"warn  {tmp_path / 'client'}: whoever reads it can recover: chmod -R go= {tmp_path / 'client'}"
-        in lines
-    )
+    assert f"warn  {tmp_path / 'client'}: whoever reads it can recover: chmod -R go= {tmp_path / 'client'}" in lines
     (tmp_path / "client").chmod(0o700)
     assert not any(line.startswith("warn") for line in run("--client", tmp_path / "client")[1])
 

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import onnxruntime
 import pytest
+
 from hidemia.runtime import BundleError, Client, EngineError, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import OnnxEngine, usable_threads
@@ -74,9 +75,7 @@ def test_no_onnxruntime(bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineError) as caught:
         OnnxEngine(bundle, bundle.graph("analyze"))
-    assert (
-        str(caught.value) == "engine: expected onnxruntime, got no such package; pip install 'hidemia[cpu]'"
-    )
+    assert str(caught.value) == "engine: expected onnxruntime, got no such package; pip install 'hidemia[cpu]'"
 
 
 def test_a_missing_provider_is_an_error(bundle):

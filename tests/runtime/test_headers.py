@@ -5,6 +5,7 @@ import contextlib
 import cv2
 import numpy as np
 import pytest
+
 from hidemia.runtime import ImageError, headers
 from hidemia.runtime.headers import Header, Limits
 
@@ -31,9 +32,7 @@ def test_formats_and_sizes(suffix, format_name):
 def test_other_files_are_named(data, got):
     with pytest.raises(ImageError) as caught:
         headers.read(data, "scan.png")
-    assert (
-        str(caught.value) == f"scan.png: expected a PNG, JPEG, BMP or TIFF image, got {got}; check the file"
-    )
+    assert str(caught.value) == f"scan.png: expected a PNG, JPEG, BMP or TIFF image, got {got}; check the file"
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tiff"])

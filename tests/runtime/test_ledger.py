@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hidemia.runtime import CoverError
 from hidemia.runtime.ledger import Ledger, default_path, pixels_key
 
@@ -24,8 +25,7 @@ def test_a_cover_is_bound_for_ever(rng):
     with pytest.raises(CoverError) as caught:
         Ledger().bind(cover, b"b")
     assert str(caught.value) == (
-        "cover: expected one that was never used, got one that already carries another secret; "
-        "take another cover"
+        "cover: expected one that was never used, got one that already carries another secret; take another cover"
     )
     Ledger().bind(cover, b"a")
     assert Ledger().bound_to(b"a") == {pixels_key(cover)}
@@ -59,9 +59,7 @@ def test_one_winner_among_processes(tmp_path):
         "print(sum(won))"
     )
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "l.sqlite"), name], stdout=subprocess.PIPE
-        )
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "l.sqlite"), name], stdout=subprocess.PIPE)
         for name in "abc"
     ]
     won = [int(process.communicate()[0]) for process in processes]

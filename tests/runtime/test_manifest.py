@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from hidemia.runtime import BundleError
 from hidemia.runtime import manifest as manifests
 
@@ -79,9 +80,7 @@ def test_what_is_wrong_and_where(content, path, value, message):
 
 def test_roles_and_verbs_belong_together(content):
     content["role"] = "server"
-    with pytest.raises(
-        BundleError, match="Expected reply_limits in a client's manifest and null in a server's"
-    ):
+    with pytest.raises(BundleError, match="Expected reply_limits in a client's manifest and null in a server's"):
         manifests.load(encode(content))
     content["reply_limits"] = None
     with pytest.raises(BundleError, match=r"Expected graphs for \['analyze'\] in a server bundle"):
@@ -107,9 +106,7 @@ def test_a_newer_schema_is_refused_before_anything_else():
 
 
 def test_etag_is_opaque_and_belongs_to_the_pair(model):
-    client, server = (
-        manifests.load((path / "manifest.json").read_bytes()) for path in (model.client, model.server)
-    )
+    client, server = (manifests.load((path / "manifest.json").read_bytes()) for path in (model.client, model.server))
     assert client.etag == server.etag
     assert len(client.etag) == 18
     assert client.etag.strip('"') not in client.pair_id

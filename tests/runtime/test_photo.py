@@ -5,6 +5,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
+
 from hidemia.runtime import ImageError, photo
 
 
@@ -63,10 +64,7 @@ def test_transparency_is_refused(tmp_path, image):
     path = write(tmp_path / "a.png", np.dstack([image, alpha]))
     with pytest.raises(ImageError) as caught:
         photo.load(path)
-    assert (
-        str(caught.value)
-        == f"{path}: expected an opaque image, got one with transparent pixels; flatten it first"
-    )
+    assert str(caught.value) == f"{path}: expected an opaque image, got one with transparent pixels; flatten it first"
 
 
 def test_palette_and_one_bit(tmp_path, tiny):

@@ -6,6 +6,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+
 from hidemia.runtime import ImageError, png
 from hidemia.runtime.headers import Limits
 
@@ -128,10 +129,7 @@ def test_a_jpeg_is_told_why(image):
     data = cv2.imencode(".jpg", image)[1].tobytes()
     with pytest.raises(ImageError) as caught:
         png.decode(data, name="stego.jpg")
-    assert (
-        str(caught.value)
-        == "stego.jpg: expected a PNG, got a JPEG, which destroys what is hidden; send it as PNG"
-    )
+    assert str(caught.value) == "stego.jpg: expected a PNG, got a JPEG, which destroys what is hidden; send it as PNG"
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (5, 3), (48, 64), (33, 8)])

@@ -11,6 +11,7 @@ import sys
 import httpx
 import numpy as np
 import pytest
+
 from hidemia.runtime import TransportError, cli, png
 from hidemia.runtime.serving import listen
 from hidemia.runtime.transport import Transport

@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from hidemia.runtime import ImageError, similarity
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from hidemia.runtime import ImageError, similarity
 
 
 def test_psnr_by_hand():

@@ -7,12 +7,13 @@ import threading
 import httpx
 import numpy as np
 import pytest
-from hidemia.runtime import CoverPool, EngineError, ReplyError, TransportError, png
-from hidemia.runtime.app import PhotoService, Settings
-from hidemia.runtime.transport import Transport, is_loopback
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
+
+from hidemia.runtime import CoverPool, EngineError, ReplyError, TransportError, png
+from hidemia.runtime.app import PhotoService, Settings
+from hidemia.runtime.transport import Transport, is_loopback
 
 ETAG = '"0123456789abcdef"'
 
@@ -69,9 +70,7 @@ def test_busy_for_ever(tiny, waits):
         pytest.raises(TransportError) as caught,
     ):
         transport.exchange(b"photo", etag=ETAG)
-    assert (
-        str(caught.value) == f"{url}: expected status 200, got 503 busy; the server is busy: try again later"
-    )
+    assert str(caught.value) == f"{url}: expected status 200, got 503 busy; the server is busy: try again later"
     assert len(service.bodies) == 3
     assert waits == [0.2, 0.4]
 
@@ -102,9 +101,7 @@ def test_a_server_of_another_model(tiny, etag):
     with (
         tiny.running(Scripted(photo(etag=etag)).app) as url,
         Transport(url) as transport,
-        pytest.raises(
-            ReplyError, match=r"expected a server of pair .* use the client and server bundles of one"
-        ),
+        pytest.raises(ReplyError, match=r"expected a server of pair .* use the client and server bundles of one"),
     ):
         transport.exchange(b"photo", etag=ETAG)
 
@@ -158,10 +155,7 @@ def raw_server(*answers: bytes | None):
         thread.join(10)
 
 
-WHOLE = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
-    b'ETag: "0123456789abcdef"\r\nContent-Length: 5\r\n\r\nreply'
-)
+WHOLE = b'HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nETag: "0123456789abcdef"\r\nContent-Length: 5\r\n\r\nreply'
 
 
 def test_cut_dropped_and_stalled_answers_are_retried():
@@ -228,9 +222,7 @@ def test_a_gateway_may_have_a_prefix(tiny):
 
 
 def test_a_public_key_stays_on_this_machine(tiny, model):
-    public = tiny.make_manifest(
-        "server", [tiny.graph_entry("analyze", b"x", [], [])], name="busi", public_key=True
-    )
+    public = tiny.make_manifest("server", [tiny.graph_entry("analyze", b"x", [], [])], name="busi", public_key=True)
     Transport("http://127.0.0.1:1").check(public)
     Transport("https://example.org").check(public, public_key_ok=True)
     with pytest.raises(TransportError) as caught:

@@ -7,6 +7,7 @@ import stat
 import cv2
 import numpy as np
 import pytest
+
 from hidemia.runtime import cli, png
 
 
@@ -87,9 +88,7 @@ def test_the_same_cover_again(walked, hidemia, tiny):
     cv2.imwrite("secret.png", tiny.secret(90, 120) // 2)
     code, (line,) = hidemia(HIDE)
     assert code == 1
-    assert line.startswith(
-        "hidemia hide: cover: expected one that was never used, got one that already carries"
-    )
+    assert line.startswith("hidemia hide: cover: expected one that was never used, got one that already carries")
     assert (walked / "stego.png").read_bytes() == first
     assert hidemia(HIDE + " --allow-reuse") == (0, [])
 
@@ -292,9 +291,7 @@ def test_send(desk, hidemia, service_url):
 
 def test_tokens_come_from_files_or_the_environment(desk, hidemia, monkeypatch):
     line = f"{SEND} --covers . --out x.png --token-file"
-    assert hidemia(f"{line} none")[1][0].startswith(
-        "hidemia send: --token-file none: expected a readable token"
-    )
+    assert hidemia(f"{line} none")[1][0].startswith("hidemia send: --token-file none: expected a readable token")
     (desk / "token").write_text("\n")
     assert hidemia(f"{line} token") == (
         2,

@@ -3,6 +3,7 @@ import signal
 import cv2
 import numpy as np
 import pytest
+
 from hidemia.runtime import cli, defaults
 from hidemia.runtime.demo.command import _stoppable, dice
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from hidemia.runtime.demo.picture import HEIGHT, WIDTH, Journey, amplified, picture
 
 
@@ -77,9 +78,7 @@ def test_equal_images_and_an_empty_mask(journey):
 
 
 def test_other_shapes_keep_their_aspect(journey):
-    wide = {
-        name: np.repeat(getattr(journey, name), 2, axis=1) for name in ("secret", "cover", "stego", "reply")
-    }
+    wide = {name: np.repeat(getattr(journey, name), 2, axis=1) for name in ("secret", "cover", "stego", "reply")}
     masks = {name: np.repeat(getattr(journey, name), 2, axis=1) for name in ("result", "truth")}
     assert picture(replace(journey, **wide, **masks)).shape == (HEIGHT, WIDTH, 3)
 

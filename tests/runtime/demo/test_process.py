@@ -4,6 +4,7 @@ import time
 
 import httpx
 import pytest
+
 from hidemia.runtime.demo.process import running
 from hidemia.runtime.errors import TransportError
 

@@ -5,6 +5,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+
 from hidemia.runtime.demo import lesion
 from hidemia.runtime.demo.scan import envelope, simulate, write_dataset
 

@@ -1,0 +1,193 @@
+import collections
+import dataclasses
+import logging
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from hidemia.training import command
+from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.command import run, train
+from hidemia.training.data import Scans
+from hidemia.training.errors import DatasetError, TrainingError
+from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
+from hidemia.training.stages import StageConfig
+from hidemia.training.weights import load_weights
+
+MICRO = Recipe(
+    ModelConfig(
+        "micro",
+        image_size_px=32,
+        hider=HiderConfig(blocks=2, growth=4),
+        analyzer=AnalyzerConfig(width=8, levels=1, attention_levels=1),
+    ),
+    (
+        StageConfig("hide", steps=3, batch=2, size_px=16, hider_rate=1e-3),
+        StageConfig("read", steps=2, batch=2, size_px=16, hider_rate=1e-4, analyzer_rate=1e-3),
+        StageConfig("joint", steps=3, batch=2, size_px=32, hider_rate=1e-4, analyzer_rate=1e-3),
+        StageConfig("answer", steps=2, batch=2, size_px=32, analyzer_rate=1e-3),
+    ),
+)
+STAGES = ["1-hide", "2-read", "3-joint", "4-answer"]
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The recipe by its name; logging as it was, whatever the command sets up."""
+    monkeypatch.setitem(RECIPES, "micro", MICRO)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def arguments(scans_folder: Path, covers_folder: Path, tmp_path: Path) -> list[str]:
+    folders = {"--data": scans_folder, "--covers": covers_folder, "--out": tmp_path / "out"}
+    return ["micro", "--device", "cpu", *(str(word) for pair in folders.items() for word in pair)]
+
+
+def equal(a: nn.Module, b: nn.Module) -> bool:
+    states = a.state_dict(), b.state_dict()
+    return all(torch.equal(x, y) for x, y in zip(states[0].values(), states[1].values(), strict=True))
+
+
+def test_from_images_to_weights(arguments: list[str], tmp_path: Path) -> None:
+    assert train(arguments) == 0
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [f"{stage}.{kind}" for stage in STAGES for kind in ("pt", "jsonl")] + ["weights"]
+    )
+    system, config = load_weights(out / "weights")
+    assert config == MICRO.model
+    secret, cover = torch.rand(2, 1, 3, 32, 32)
+    with torch.no_grad():
+        trip = system(secret, cover)
+    assert trip.logits.isfinite().all()
+    torch.manual_seed(MICRO.seed)
+    fresh = MICRO.model.build()
+    for part in ("hider", "analyzer"):
+        assert not equal(getattr(system, part), getattr(fresh, part))  # both have learned
+    last = torch.load(out / "4-answer.pt", weights_only=True)["average"]
+    stored = {name.removeprefix("module."): value for name, value in last.items() if name != "n_averaged"}
+    for name, value in system.state_dict().items():
+        assert torch.equal(value, stored[name].half().float() if value.ndim > 1 else stored[name]), name
+
+
+def test_stages_build_on_each_other(arguments: list[str], tmp_path: Path) -> None:
+    train(arguments)
+    averages = [torch.load(tmp_path / "out" / f"{s}.pt", weights_only=True)["average"] for s in STAGES]
+    hider = [{k: v for k, v in average.items() if ".hider." in k} for average in averages]
+    analyzer = [{k: v for k, v in average.items() if ".analyzer." in k} for average in averages]
+
+    def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+        return all(torch.equal(a[name], b[name]) for name in a)
+
+    assert [same(*pair) for pair in pairwise(hider)] == [False, False, True]
+    assert [same(*pair) for pair in pairwise(analyzer)] == [False, False, False]
+
+
+@pytest.mark.parametrize("killed_in", ["read", "answer"])
+def test_killed_in_a_stage_and_resumed(
+    killed_in: str, scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go(out: str):
+        return run(MICRO, scans_folder, None, covers_folder, tmp_path / out, "cpu")
+
+    whole = go("whole")
+    number = [stage.objective for stage in MICRO.stages].index(killed_in)
+    real, calls = command.run_stage, []
+
+    def cut(*arguments, **options):
+        calls.append(1)
+        if len(calls) == number + 1:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "run_stage", cut)
+        with pytest.raises(KeyboardInterrupt):
+            go("cut")
+    assert len(list((tmp_path / "cut").glob("*.pt"))) == number
+    assert equal(go("cut"), whole)
+
+
+def test_other_seed_other_weights(scans_folder: Path, covers_folder: Path, tmp_path: Path) -> None:
+    recipes = [dataclasses.replace(MICRO, stages=MICRO.stages[:1], seed=seed) for seed in (0, 0, 1)]
+    systems = [
+        run(recipe, scans_folder, None, covers_folder, tmp_path / str(i), "cpu") for i, recipe in enumerate(recipes)
+    ]
+    assert equal(systems[0], systems[1])
+    assert not equal(systems[0], systems[2])
+    assert not systems[0].training
+
+
+def test_earlier_run_is_not_overwritten(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1-hide.pt").write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"out: expected an empty folder, found checkpoints; add --resume"):
+        train(arguments)
+
+
+def test_resume_goes_on(arguments: list[str], tmp_path: Path) -> None:
+    train(arguments)
+    weights = {path.name: path.read_bytes() for path in (tmp_path / "out" / "weights").iterdir()}
+    assert train([*arguments, "--resume"]) == 0
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "weights").iterdir()} == weights
+
+
+def test_simulated_scans_are_mixed_in(
+    arguments: list[str], scans_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def stop(objective, batch_of, *rest):
+        seen.append(batch_of(0).secrets.shape[0])
+        raise KeyboardInterrupt
+
+    counted: list[int] = []
+    real = command._mixed
+    monkeypatch.setattr(command, "run_stage", stop)
+    monkeypatch.setattr(command, "_mixed", lambda a, b: counted.append(len(real(a, b).images)) or real(a, b))
+    with pytest.raises(KeyboardInterrupt):
+        train([*arguments, "--simulated", str(scans_folder)])
+    assert counted == [8]
+    assert seen == [2]
+
+
+def test_mixed_keeps_images_and_masks_together() -> None:
+    def scans(value: int, count: int) -> Scans:
+        size = (count, 1, 4, 4)
+        masks = torch.full(size, value, dtype=torch.uint8)
+        return Scans(masks.expand(-1, 3, -1, -1), masks, torch.full((count,), value), ("a", "b"))
+
+    mixed = command._mixed(scans(0, 2), scans(1, 3))
+    assert mixed.images[:, 0, 0, 0].tolist() == mixed.labels.tolist() == [0, 0, 1, 1, 1]
+    assert torch.equal(mixed.masks, mixed.images[:, :1])
+
+
+def test_full_disk(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = collections.namedtuple("usage", "total used free")
+    monkeypatch.setattr(command.shutil, "disk_usage", lambda path: usage(2**40, 2**40, 2**29))
+    with pytest.raises(TrainingError, match=r"expected 1 GiB free for checkpoints, got 0\.50; make room"):
+        train(arguments)
+
+
+def test_no_data(arguments: list[str], scans_folder: Path) -> None:
+    (scans_folder / "index.csv").unlink()
+    with pytest.raises(DatasetError, match="expected a data set"):
+        train(arguments)
+
+
+@pytest.mark.parametrize(
+    "call", [["nonsense"], ["micro"], ["micro", "--data", ".", "--covers", ".", "--device", "tpu"]]
+)
+def test_wrong_call(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        train(call)
+    assert caught.value.code == 2
+    assert "usage: hidemia train" in capsys.readouterr().err

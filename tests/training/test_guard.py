@@ -1,0 +1,84 @@
+import math
+
+import pytest
+import torch
+
+from hidemia.training.errors import TrainingError
+from hidemia.training.guard import DivergenceGuard
+
+
+def fed(losses: list[float], **options) -> DivergenceGuard:
+    guard = DivergenceGuard(**options)
+    for loss in losses:
+        guard.accept(loss)
+    return guard
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_not_finite_is_an_explosion_from_the_start(loss: float) -> None:
+    assert fed([]).exploded(loss)
+
+
+def test_factor_over_the_median() -> None:
+    guard = fed([1.0] * 15 + [2.0] * 16, factor=5)
+    assert not guard.exploded(10.0)
+    assert guard.exploded(10.1)
+
+
+def test_one_high_loss_does_not_move_the_median() -> None:
+    guard = fed([1.0] * 30 + [4.9] * 10)
+    assert guard.exploded(5.1)
+
+
+def test_first_steps_may_be_wild() -> None:
+    guard = fed([1.0] * 19)
+    assert not guard.exploded(1e9)
+    guard.accept(1.0)
+    assert guard.exploded(1e9)
+
+
+def test_median_runs() -> None:
+    guard = fed([100.0] * 50 + [1.0] * 20, window=20)
+    assert len(guard.losses) == 20
+    assert guard.exploded(6.0)
+
+
+def test_good_state_is_a_copy_each_time() -> None:
+    guard = DivergenceGuard()
+    state = {"weight": torch.ones(3), "optimizer": {"state": {0: torch.zeros(2)}}}
+    guard.keep(state)
+    state["weight"].fill_(math.nan)
+    first = guard.roll_back()
+    assert first["weight"].tolist() == [1, 1, 1]
+    first["weight"].fill_(7)
+    first["optimizer"]["state"][0].fill_(7)
+    second = guard.roll_back()
+    assert second["weight"].tolist() == [1, 1, 1]
+    assert second["optimizer"]["state"][0].tolist() == [0, 0]
+    assert guard.rollbacks == 2
+
+
+def test_gives_up() -> None:
+    guard = DivergenceGuard(patience=2)
+    guard.keep({})
+    guard.roll_back()
+    guard.roll_back()
+    with pytest.raises(TrainingError, match="diverged 3 times, expected at most 2; lower the learning rate"):
+        guard.roll_back()
+
+
+def test_nothing_to_go_back_to() -> None:
+    with pytest.raises(TrainingError, match="diverged 1 times"):
+        DivergenceGuard().roll_back()
+
+
+def test_state_survives_a_checkpoint(tmp_path) -> None:
+    guard = fed([0.1, 1 / 3, 2.7e-9] * 10)
+    guard.keep({})
+    guard.roll_back()
+    torch.save(guard.state(), tmp_path / "guard.pt")
+    other = fed([9.0] * 40)
+    other.restore(torch.load(tmp_path / "guard.pt", weights_only=True))
+    assert list(other.losses) == list(guard.losses)  # to the last bit
+    assert other.rollbacks == 1
+    assert other.losses.maxlen == guard.losses.maxlen

@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+
+from hidemia.training.losses import beyond, mia_loss, percept_loss, total_loss
+
+
+def dice_loss(probabilities: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """1 - (2 |P T| + 1) / (|P| + |T| + 1), image by image, then the mean."""
+    overlap = (probabilities * truth).flatten(1).sum(1)
+    total = (probabilities + truth).flatten(1).sum(1)
+    return (1 - (2 * overlap + 1) / (total + 1)).mean()
+
+
+def test_segmentation_by_hand() -> None:
+    # Probabilities 0.5 everywhere, one lesion pixel of four: Dice 1 - (2 * 0.5 + 1) / (2 + 1 + 1) = 0.5.
+    truth = torch.tensor([[0.0, 0.0], [0.0, 1.0]]).view(1, 1, 2, 2)
+    assert mia_loss(torch.zeros(1, 1, 2, 2), truth).item() == pytest.approx(math.log(2) + 0.5)
+    # ln 3 is a probability of 3/4: cross entropy (3 ln 4 + ln 4/3) / 4, Dice 1 - (1.5 + 1) / (3 + 1 + 1) = 0.5.
+    expected = (3 * math.log(4) + math.log(4 / 3)) / 4 + 0.5
+    assert mia_loss(torch.full((1, 1, 2, 2), math.log(3)), truth).item() == pytest.approx(expected)
+
+
+def test_dice_is_taken_image_by_image() -> None:
+    logits, share = 3 * torch.randn(4, 1, 8, 8), torch.tensor([0.05, 0.2, 0.5, 0.9]).view(4, 1, 1, 1)
+    truth = (torch.rand(4, 1, 8, 8) < share).float()
+    p = logits.sigmoid()
+    entropy = -(truth * p.log() + (1 - truth) * (1 - p).log()).mean()
+    torch.testing.assert_close(mia_loss(logits, truth), entropy + dice_loss(p, truth))
+    pooled = (1 - (2 * (p * truth).sum() + 1) / ((p + truth).sum() + 1)).item()
+    assert dice_loss(p, truth).item() != pytest.approx(pooled, rel=0.01)
+
+
+def test_perfect_and_opposite() -> None:
+    truth = torch.zeros(1, 1, 8, 8)
+    truth[..., :4] = 1
+    assert mia_loss(40 * truth - 20, truth).item() == pytest.approx(0, abs=1e-6)
+    assert mia_loss(20 - 40 * truth, truth).item() == pytest.approx(20 + 1 - 1 / 65, rel=1e-5)
+
+
+def test_empty_truth_is_no_division_by_zero() -> None:
+    assert mia_loss(torch.full((1, 1, 4, 4), -100.0), torch.zeros(1, 1, 4, 4)).item() == pytest.approx(0)
+
+
+def test_classification_has_no_dice() -> None:
+    logits = torch.tensor([[0.0, math.log(3)], [0.0, 0.0]])
+    expected = (math.log(4 / 3) + math.log(2)) / 2
+    assert mia_loss(logits, torch.tensor([1, 0])).item() == pytest.approx(expected)
+
+
+def test_percept_is_a_mean_of_squares() -> None:
+    cover = torch.zeros(2, 3, 4, 4)
+    assert percept_loss(cover + 0.1, cover).item() == pytest.approx(0.01)
+    assert percept_loss(torch.cat([cover[:1], cover[1:] + 1]), cover).item() == 0.5
+
+
+def test_total_is_weighted() -> None:
+    logits, truth = torch.zeros(1, 1, 2, 2), torch.tensor([[0.0, 0.0], [0.0, 1.0]]).view(1, 1, 2, 2)
+    reply, cover = torch.full((1, 3, 4, 4), 0.6), torch.full((1, 3, 4, 4), 0.5)
+    expected = 3 * (math.log(2) + 0.5) + 200 * 0.01
+    assert total_loss(logits, truth, reply, cover, beta1=3, beta2=200).item() == pytest.approx(expected)
+
+
+def test_beyond_pulls_only_outside() -> None:
+    distance = torch.tensor([1e-5, 5e-5, 7e-5], requires_grad=True)
+    excess = beyond(distance, 5e-5)
+    torch.testing.assert_close(excess, torch.tensor([0, 0, 2e-5]))
+    excess.sum().backward()
+    assert distance.grad.tolist() == [0, 0, 1]

@@ -1,0 +1,63 @@
+import pytest
+
+from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.heads import ClassificationHead, SegmentationHead
+from hidemia.training.recipes import BUSI, PAPER, RECIPES, HiderConfig, ModelConfig
+from hidemia.training.stages import OBJECTIVES
+
+SMALL = {"hider": HiderConfig(blocks=3, growth=4), "analyzer": AnalyzerConfig(width=8, levels=2)}
+
+
+def test_names() -> None:
+    assert {"busi", "paper"} <= set(RECIPES)
+    for name, recipe in RECIPES.items():
+        assert recipe.model.name == name
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_stages_can_run(name: str) -> None:
+    recipe = RECIPES[name]
+    for stage in recipe.stages:
+        objective = OBJECTIVES[stage.objective]
+        assert stage.size_px % 2**recipe.model.analyzer.levels == 0
+        assert stage.size_px <= recipe.model.image_size_px  # covers are kept at that size
+        assert stage.steps > 0
+        assert (stage.hider_rate > 0) == objective.trains_hider
+        assert (stage.analyzer_rate > 0) == objective.trains_analyzer
+
+
+def test_shipped_model() -> None:
+    system = BUSI.model.build()
+    assert sum(parameter.numel() for parameter in system.hider.parameters()) == 1_012_560
+    analyzer = system.analyzer.config
+    assert (analyzer.width, analyzer.levels, analyzer.k, analyzer.diagonals) == (16, 4, 2, "project")
+    assert (analyzer.residual, analyzer.attention, analyzer.attention_levels) == ("all", "asymmetric", 2)
+    assert isinstance(system.head, SegmentationHead)
+
+
+def test_paper_settings() -> None:
+    analyzer = PAPER.model.analyzer
+    assert (analyzer.k, analyzer.strength, analyzer.diagonals) == (2, 0.5, "literal5")
+    assert (analyzer.scale, analyzer.attention, analyzer.residual) == ("sqrt_n", "asymmetric", "ll")
+    assert PAPER.model.form == "printed"
+    assert {stage.batch for stage in PAPER.stages} == {8}
+    assert {stage.size_px for stage in PAPER.stages} == {224}
+    by_name = {stage.objective: stage for stage in PAPER.stages}
+    assert (by_name["answer"].analyzer_rate, by_name["joint"].analyzer_rate) == (5e-4, 1e-5)
+    for name in ("answer", "joint"):
+        assert (by_name[name].reply_limit, by_name[name].reply_weight) == (0, 200)
+
+
+def test_segmentation_is_built_as_configured() -> None:
+    system = ModelConfig("m", form="centred", **SMALL).build()
+    assert len(system.hider.blocks()) == 3
+    assert system.hider.inv1.f.conv1.out_channels == 4
+    assert system.analyzer.config.width == 8
+    assert isinstance(system.head, SegmentationHead)
+    assert system.head.form == "centred"
+
+
+def test_classification_is_built_as_configured() -> None:
+    system = ModelConfig("m", "classification", ("a", "b", "c", "d"), head="pooled", **SMALL).build()
+    assert isinstance(system.head, ClassificationHead)
+    assert system.head.linear.out_features == 4

@@ -1,0 +1,175 @@
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hidemia.training.channel import transmit
+from hidemia.training.data import Batch
+from hidemia.training.heads import ClassificationHead
+from hidemia.training.losses import mia_loss
+from hidemia.training.stages import OBJECTIVES, Aids, Objective, StageConfig
+from hidemia.training.wavelet import dwt, split
+
+NAMES = {
+    "hide": {"stego", "low", "recover"},
+    "read": {"direct", "reconstruct", "stego", "recover"},
+    "joint": {"task", "direct", "reconstruct", "stego", "reply", "recover"},
+    "answer": {"task", "direct", "reconstruct", "reply"},
+}
+
+
+@pytest.fixture
+def batch() -> Batch:
+    secrets, covers = torch.rand(2, 2, 3, 32, 32)
+    return Batch(secrets, covers, (torch.rand(2, 1, 32, 32) > 0.7).float(), torch.tensor([1, 0]))
+
+
+@pytest.fixture
+def make(tiny_system, shake):
+    """An objective on a shaken system, frozen as the loop freezes it."""
+
+    def build(name: str, classes: int | None = None, **options) -> Objective:
+        system = shake(tiny_system(), std=0.05)
+        if classes:
+            system.head = ClassificationHead(classes)
+        config = StageConfig(name, steps=10, batch=2, size_px=32, **options)
+        objective = OBJECTIVES[name](system, Aids(8, classes), config)
+        system.hider.requires_grad_(objective.trains_hider)
+        system.analyzer.requires_grad_(objective.trains_analyzer)
+        return objective
+
+    return build
+
+
+def total(objective: Objective, batch: Batch, done: float = 0.5) -> torch.Tensor:
+    return torch.stack(list(objective(batch, done).values())).sum()
+
+
+def learns(module: torch.nn.Module) -> bool:
+    return any(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())
+
+
+def test_all_are_here() -> None:
+    assert set(OBJECTIVES) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("classes", [None, 2])
+def test_terms(name: str, classes: int | None, make, batch: Batch) -> None:
+    losses = make(name, classes)(batch, 0.5)
+    assert set(losses) == NAMES[name]
+    for value in losses.values():
+        assert value.shape == ()
+        assert value.isfinite()
+        assert value > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "hider", "analyzer"),
+    [("hide", True, False), ("read", True, True), ("joint", True, True), ("answer", False, True)],
+)
+def test_who_learns(name: str, hider: bool, analyzer: bool, make, batch: Batch) -> None:
+    objective = make(name)
+    total(objective, batch).backward()
+    assert (objective.trains_hider, objective.trains_analyzer) == (hider, analyzer)
+    assert learns(objective.system.hider) == hider
+    assert learns(objective.system.analyzer) == analyzer
+    assert learns(objective.system.analyzer.heads) == (name in ("joint", "answer"))
+    assert learns(objective.aids) == (name != "hide")
+
+
+def test_analyzer_feels_recovery_through_the_frozen_hider(make, batch: Batch) -> None:
+    objective = make("answer")
+    objective(batch, 0.5)["task"].backward()
+    assert all(parameter.grad is None for parameter in objective.system.hider.parameters())
+    assert learns(objective.system.analyzer.heads)
+
+
+def test_direct_supervision_shapes_the_hider(make, batch: Batch) -> None:
+    objective = make("read")
+    objective(batch, 0.5)["direct"].backward()
+    assert learns(objective.system.hider)  # H learns to hide what M can read
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hider_is_not_in_the_answer_stage_graph(name: str, make, batch: Batch) -> None:
+    before = {key: value.clone() for key, value in make(name).system.hider.state_dict().items()}
+    objective = make(name)
+    optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=1e-2)
+    total(objective, batch).backward()
+    optimizer.step()
+    same = all(torch.equal(before[key], value) for key, value in objective.system.hider.state_dict().items())
+    assert same == (name == "answer")
+
+
+def test_hide_by_hand(make, batch: Batch) -> None:
+    objective = make("hide")
+    hider = objective.system.hider
+    stego = transmit(hider.hide(batch.secrets, batch.covers))
+    low = split(dwt(stego))["ll"] - split(dwt(batch.covers))["ll"]
+    for done, weight in ((0.0, 10), (0.59, 10), (0.6, 30), (1.0, 30)):
+        losses = objective(batch, done)
+        torch.testing.assert_close(losses["stego"], weight * (stego - batch.covers).square().mean())
+        torch.testing.assert_close(losses["low"], 10 * low.square().mean())
+        recovered = hider.recover(stego)
+        torch.testing.assert_close(losses["recover"], 3 * (recovered - batch.secrets).square().mean())
+
+
+def test_joint_by_hand(make, batch: Batch) -> None:
+    objective = make(
+        "joint", stego_limit=1e-3, stego_weight=7.0, reply_limit=2e-3, reply_weight=11.0,
+        recover_weight=0.5, reconstruct_weight=13.0,
+    )  # fmt: skip
+    losses = objective(batch, 0.25)
+    system = objective.system
+    trip = system(batch.secrets, batch.covers)
+    features = system.analyzer.features(split(dwt(trip.stego)))
+    small, direct = objective.aids(features)
+    half = F.avg_pool2d(batch.secrets, 2)
+
+    def squared(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a - b).square().mean()
+
+    assert squared(trip.stego, batch.covers) > 1e-3
+    assert squared(trip.reply, batch.covers) > 2e-3
+    expected = {
+        "task": mia_loss(trip.logits, batch.masks),
+        "direct": mia_loss(direct, F.avg_pool2d(batch.masks, 2)),
+        "reconstruct": 13 * squared(small, half),
+        "stego": 7 * (squared(trip.stego, batch.covers) - 1e-3),
+        "reply": 0.35 * 11 * (squared(trip.reply, batch.covers) - 2e-3),
+        "recover": 0.5 * squared(system.hider.recover(trip.stego), batch.secrets),
+    }
+    assert set(losses) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-5, atol=1e-6)
+    # The same terms in the other stages: what differs is who learns.
+    for name in ("read", "answer"):
+        other = OBJECTIVES[name](system, objective.aids, objective.config)(batch, 0.25)
+        for term, value in other.items():
+            torch.testing.assert_close(value, expected[term], rtol=1e-5, atol=1e-6)
+
+
+def test_pull_on_the_reply_rises(make, batch: Batch) -> None:
+    objective = make("joint", reply_limit=0.0)
+    pulls = [objective(batch, done)["reply"].item() for done in (0.0, 0.4, 0.9, 1.0)]
+    assert [pull / pulls[-1] for pull in pulls] == pytest.approx([0.1, 0.5, 1, 1])
+
+
+def test_within_the_limits_there_is_no_pull(make, batch: Batch) -> None:
+    losses = make("joint", stego_limit=10.0, reply_limit=10.0)(batch, 1.0)
+    assert losses["stego"] == losses["reply"] == 0
+
+
+def test_aids() -> None:
+    features = {band: torch.rand(2, 8, 4, 4) for band in ("ll", "hl", "lh", "hh")}
+    reconstruction, logits = Aids(8, None)(features)
+    assert reconstruction.shape == (2, 3, 4, 4)
+    assert logits.shape == (2, 1, 4, 4)
+    assert Aids(8, 5)(features)[1].shape == (2, 5)
+
+
+def test_config_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        StageConfig("hide", 1, 1, 32).steps = 2

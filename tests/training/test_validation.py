@@ -1,0 +1,116 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+from torch import nn
+
+from hidemia.training.data import Scans
+from hidemia.training.heads import ClassificationHead
+from hidemia.training.system import Trip
+from hidemia.training.validation import dice, psnr_db, validate
+
+
+def test_psnr_agrees_with_an_independent_one() -> None:
+    a = torch.rand(3, 3, 32, 32)
+    b = a + 0.05 * torch.randn(a.shape)
+    levels = [(255 * x.clamp(0, 1)).round().to(torch.uint8).numpy() for x in (a, b)]
+    expected = [peak_signal_noise_ratio(x, y, data_range=255) for x, y in zip(*levels, strict=True)]
+    np.testing.assert_allclose(psnr_db(a, b).numpy(), expected, rtol=1e-6)
+
+
+def test_psnr_by_hand() -> None:
+    a = torch.full((1, 3, 4, 4), 100 / 255)
+    assert psnr_db(a, a + 1 / 255).item() == pytest.approx(20 * math.log10(255))
+    assert psnr_db(a, a + 0.4 / 255).isfinite().all()  # the same pixels after rounding
+    assert psnr_db(a, a + 0.4 / 255).item() > 130
+
+
+def test_dice_by_hand() -> None:
+    truth = torch.tensor([[[1, 1], [0, 0]]]).bool()
+    cases = {
+        ((1, 1), (0, 0)): 1.0,
+        ((1, 0), (0, 0)): 2 / 3,
+        ((0, 0), (1, 1)): 0.0,
+        ((1, 1), (1, 1)): 2 / 3,
+        ((0, 0), (0, 0)): 0.0,
+    }
+    for prediction, expected in cases.items():
+        assert dice(torch.tensor([prediction]).bool(), truth).item() == pytest.approx(expected)
+    empty = torch.zeros(1, 2, 2).bool()
+    assert dice(empty, empty).item() == 1
+    assert dice(torch.cat([truth, empty]), torch.cat([truth, truth])).tolist() == [1, 0]  # image by image
+
+
+class Canned(nn.Module):
+    """Sends the cover a level brighter, replies two brighter, and finds what is bright in the secret."""
+
+    def __init__(self, head: nn.Module | None = None) -> None:
+        super().__init__()
+        self.head = head or nn.Identity()
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.modes: list[bool] = []
+
+    def forward(self, secret: torch.Tensor, cover: torch.Tensor) -> Trip:
+        self.modes.append(self.training)
+        stego, reply = cover + 1 / 255, cover + 2 / 255
+        logits = secret[:, :1] - 0.5
+        if isinstance(self.head, ClassificationHead):
+            logits = torch.stack([secret.mean(dim=(1, 2, 3)), torch.full((len(secret),), 0.5)], dim=1)
+        return Trip(stego, reply, reply, stego, logits)
+
+
+def scans(count: int) -> Scans:
+    images = torch.zeros(count, 3, 32, 32, dtype=torch.uint8)
+    masks = torch.zeros(count, 1, 32, 32, dtype=torch.uint8)
+    images[:, :, :16] = 255
+    masks[:, :, :8] = 255  # half of what is bright: Dice 2 * 8 / (16 + 8)
+    return Scans(images, masks, torch.tensor([0, 1] * count)[:count], ("bright", "dark"))
+
+
+def test_figures_by_hand() -> None:
+    covers = torch.randint(10, 240, (2, 3, 32, 32), dtype=torch.uint8)
+    figures = validate(Canned(), scans(5), covers, 32, batch=2)
+    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "dsc"}
+    assert figures["stego_psnr_db"] == pytest.approx(20 * math.log10(255))
+    assert figures["reply_psnr_db"] == pytest.approx(20 * math.log10(255 / 2))
+    assert figures["dsc"] == pytest.approx(2 / 3)
+
+
+def test_batches_do_not_matter() -> None:
+    covers = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)  # some clip
+    figures = [validate(Canned(), scans(5), covers, 32, batch=batch) for batch in (1, 2, 5, 16)]
+    for other in figures[1:]:
+        assert other == pytest.approx(figures[0])
+
+
+def test_accuracy_for_classes() -> None:
+    covers = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)
+    bright = scans(4)
+    bright.images.fill_(200)  # all are taken for class 0, two of four are
+    figures = validate(Canned(ClassificationHead(2)), bright, covers, 32)
+    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "accuracy"}
+    assert figures["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluates_without_a_trace(training: bool) -> None:
+    system = Canned().train(training)
+    validate(system, scans(2), torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 32)
+    assert system.modes == [False]
+    assert system.training == training
+
+
+def test_runs_where_the_system_is() -> None:
+    # The meta device computes nothing, and refuses to meet a tensor that lies elsewhere.
+    seen: list[torch.device] = []
+
+    class Elsewhere(Canned):
+        def forward(self, secret: torch.Tensor, cover: torch.Tensor) -> Trip:
+            seen.extend([secret.device, cover.device])
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        validate(Elsewhere().to("meta"), scans(2), torch.zeros(1, 3, 32, 32, dtype=torch.uint8), 32)
+    assert {device.type for device in seen} == {"meta"}
