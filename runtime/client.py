@@ -103,9 +103,28 @@ class Client:
             raise ImageError(f"size: expected a height and width of at least 1, got {size}; pass the secret's own")
         integrity = self._check_reply(reply, sent)
         start = perf_counter()
-        probability = self._recoverer.run({"reply": _batch(reply), "sent": _batch(sent)})["probability"][0]
+        probability = self.probability(reply, sent=sent)
         took_ms = (perf_counter() - start) * 1e3
-        return self._result(np.asarray(probability, dtype=np.float32), size, integrity, {"recover": took_ms})
+        return self._result(probability, size, integrity, {"recover": took_ms})
+
+    def probability(self, reply: Image, *, sent: Image) -> NDArray[np.float32]:
+        """What the recover network finds, without judging the reply: for measurements, not for results.
+
+        Args:
+            reply: uint8 (S, S, 3), RGB.
+            sent: uint8 (S, S, 3), RGB.
+
+        Returns:
+            float32, (S, S) of each pixel's belonging to the mask or (K,) of each class, in [0, 1].
+
+        Raises:
+            ImageError: An image has another shape or dtype.
+            EngineError: The engine failed.
+        """
+        check_photo(reply, "reply", self.image_size_px)
+        check_photo(sent, "sent", self.image_size_px)
+        found = self._recoverer.run({"reply": _batch(reply), "sent": _batch(sent)})["probability"][0]
+        return np.asarray(found, dtype=np.float32)
 
     def send(
         self,

@@ -48,6 +48,14 @@ def learning_rate(step: int, steps: int) -> float:
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
+def averaging(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+    """Exponential moving average that forgets its start: at 0.998 from the first step, a stage of a few hundred
+    steps would be validated, and handed on, with half of what it started from.
+    """
+    decay = min(EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
+    get_ema_multi_avg_fn(decay)(averaged, current, updates)
+
+
 class StageRun:
     """A stage on its way: the objective, its averaged system, the optimizer, and how far it is."""
 
@@ -65,7 +73,7 @@ class StageRun:
                 groups.append({"params": [p for part in parts for p in part.parameters()], "rate": rate})
         optimizer = torch.optim.AdamW(groups, lr=1.0, weight_decay=1e-4)
         self.module, self.optimizer = fabric.setup(objective, optimizer)
-        self.average = AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True)
+        self.average = AveragedModel(system, multi_avg_fn=averaging, use_buffers=True)
         self.guard = DivergenceGuard()
         self.step, self.slower = 0, 1.0  # slower: halved by every rollback
 
