@@ -33,7 +33,8 @@ def train(arguments: list[str]) -> int:
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run in --out stopped")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("hidemia.training").setLevel(logging.INFO)
     recipe = RECIPES[options.model]
     out = options.out or Path("runs") / options.model
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
