@@ -70,7 +70,7 @@ BUSI = Recipe(
         StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
         StageConfig("read", steps=900, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
         StageConfig("joint", steps=1500, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
-        StageConfig("answer", steps=500, batch=8, size_px=224, analyzer_rate=4e-4),
+        StageConfig("answer", steps=420, batch=8, size_px=224, analyzer_rate=4e-4),
     ),
 )
 
