@@ -1,1 +1,1 @@
-""""""
+"""Evaluation and reports. Stands on all other layers."""

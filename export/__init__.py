@@ -1,1 +1,1 @@
-""""""
+"""Networks -> ONNX -> bundles, whose format the runtime owns."""

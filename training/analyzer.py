@@ -73,9 +73,7 @@ class BandUNet(nn.Module):
         self.down = nn.ModuleList(
             DoubleConv(inputs, outputs, config) for inputs, outputs in pairwise([front_channels(), *widths])
         )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(deep, shallow, 2, stride=2) for shallow, deep in pairwise(widths)
-        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, shallow, 2, stride=2) for shallow, deep in pairwise(widths))
         self.merge = nn.ModuleList(DoubleConv(2 * width, width, config) for width in widths[:-1])
 
     def decode(self, levels: list[Tensor]) -> Tensor:
@@ -91,15 +89,17 @@ def front_channels() -> int:
     return 6
 
 
+_LAPLACIAN = torch.tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]).repeat(3, 1, 1, 1)
+
+
 def front(band: Tensor, name: str) -> Tensor:
     """What a U-Net reads of its band: (B, 3, h, w) -> (B, 6, h, w) in about [-1, 1].
 
     The band at a common scale, and its Laplacian amplified 32 times and clamped: what is hidden is about two
     grey levels strong and would vanish in the first convolution beside the cover's own content.
     """
-    kernel = band.new_tensor([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]]).expand(3, 1, 3, 3)
     with torch.autocast(band.device.type, enabled=False):
-        fine = F.conv2d(band, kernel, padding=1, groups=3)
+        fine = F.conv2d(band, _LAPLACIAN.to(band), padding=1, groups=3)
     scaled = band - 1 if name == "ll" else band * 8
     return torch.cat([scaled, (fine * 32).clamp(-1, 1)], dim=1)
 

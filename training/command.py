@@ -17,8 +17,9 @@ from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.recipes import RECIPES, Recipe
 from hidemia.training.stages import OBJECTIVES, Aids
 from hidemia.training.system import System
+from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
-from hidemia.training.weights import save_weights
+from hidemia.training.weights import load_weights, save_weights
 
 
 def train(arguments: list[str]) -> int:
@@ -32,18 +33,21 @@ def train(arguments: list[str]) -> int:
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run in --out stopped")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("hidemia.training").setLevel(logging.INFO)
     recipe = RECIPES[options.model]
     out = options.out or Path("runs") / options.model
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
-    system = run(recipe, options.data, options.simulated, options.covers, out, options.device)
-    save_weights(system, recipe.model, out / "weights", half=True)
+    run(recipe, options.data, options.simulated, options.covers, out, options.device)
     return 0
 
 
 def run(recipe: Recipe, data: Path, simulated: Path | None, covers: Path, out: Path, device: str) -> System:
-    """Every stage of a recipe, each going on from the averaged weights of the one before; returns the system."""
+    """Every stage of a recipe, each going on from the averaged weights of the one before.
+
+    Writes ``out/weights`` and returns what they hold: the system as it will be used, after rounding to float16.
+    """
     model = recipe.model
     segmentation = model.task == "segmentation"
     scans = read_scans(data, "train", segmentation)
@@ -73,7 +77,10 @@ def run(recipe: Recipe, data: Path, simulated: Path | None, covers: Path, out: P
             recipe.seed,
         )
         system.load_state_dict(averaged.state_dict())
-    return system.eval()
+    save_weights(system, model, out / "weights", half=True)
+    rounded, _ = load_weights(out / "weights")
+    save_weights(rounded, with_thresholds(rounded, model, unseen, unseen_photos), out / "weights", half=True)
+    return rounded
 
 
 def _mixed(real: Scans, simulated: Scans) -> Scans:

@@ -179,9 +179,7 @@ def crop_covers(covers: Tensor, count: int, size_px: int, draw: torch.Generator)
     return torch.stack(crops).float() / 255
 
 
-def warp(
-    images: Tensor, masks: Tensor | None, size_px: int, draw: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
+def warp(images: Tensor, masks: Tensor | None, size_px: int, draw: torch.Generator) -> tuple[Tensor, Tensor | None]:
     """Random mirror, rotation (15 degrees), scale (0.85 to 1.2), shift (8 %), contrast and brightness.
 
     uint8 (B, 3, 256, 256) and (B, 1, 256, 256) -> float32 (B, 3, s, s) in [0, 1] and (B, 1, s, s), 0 or 1.

@@ -17,20 +17,22 @@ from hidemia.training.errors import TrainingError
 
 
 class DivergenceGuard:
-    """Keeps a good copy of the state in memory and says when to return to it.
+    """Keeps good copies of the state in memory and says when to return to one.
 
     Args:
-        factor: a loss above this multiple of the running median has exploded.
+        factor: a loss above this multiple of the running median has exploded; honest spikes of a small loss
+            reach five to ten times the median.
         window: losses in the running median.
         every: steps between two good copies.
         patience: rollbacks after which training gives up.
     """
 
-    def __init__(self, factor: float = 5.0, window: int = 100, every: int = 100, patience: int = 10) -> None:
+    def __init__(self, factor: float = 20.0, window: int = 100, every: int = 100, patience: int = 10) -> None:
         self.factor, self.every, self.patience = factor, every, patience
         self.losses: deque[float] = deque(maxlen=window)
         self.rollbacks = 0
-        self.good: dict[str, Any] | None = None
+        self.good: deque[dict[str, Any]] = deque(maxlen=3)
+        self.returned = False  # to the newest copy, with no new one since
 
     def exploded(self, loss: float) -> bool:
         """Whether this loss is not finite or far above what it has been."""
@@ -42,23 +44,31 @@ class DivergenceGuard:
         """Record the loss of a step that went well."""
         self.losses.append(loss)
 
+    def healthy(self) -> bool:
+        """Whether the last loss is what the last hundred were: not while one is on its way up."""
+        return not self.losses or self.losses[-1] <= 2 * statistics.median(self.losses)
+
     def keep(self, state: dict[str, Any]) -> None:
-        """Copy a good state."""
-        self.good = copy.deepcopy(state)
+        """Copy the state, if it is a good one."""
+        if self.healthy():
+            self.good.append(copy.deepcopy(state))
+            self.returned = False
 
     def roll_back(self) -> dict[str, Any]:
-        """The last good state.
+        """The last good state; the one before it when that one has just led to an explosion itself.
 
         Raises:
             TrainingError: there is none, or it has been needed too often.
         """
         self.rollbacks += 1
-        if self.good is None or self.rollbacks > self.patience:
+        if self.returned and len(self.good) > 1:
+            self.good.pop()
+        if not self.good or self.rollbacks > self.patience:
             raise TrainingError(
-                f"training diverged {self.rollbacks} times, expected at most {self.patience}; "
-                "lower the learning rate"
+                f"training diverged {self.rollbacks} times, expected at most {self.patience}; lower the learning rate"
             )
-        return copy.deepcopy(self.good)
+        self.returned = True
+        return copy.deepcopy(self.good[-1])
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs of it."""

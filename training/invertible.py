@@ -65,8 +65,11 @@ class InvertibleBlock(nn.Module):
         cover = cover + self.f(secret)
         return cover, secret * torch.exp(log_scale(self.r(cover))) + self.y(cover)
 
-    def reveal(self, cover: Tensor, secret: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of `hide`; multiplied by exp(-...), not divided: float16 engines stay finite."""
+    def reveal(self, cover: Tensor, secret: Tensor | float) -> tuple[Tensor, Tensor]:
+        """The inverse of `hide`; multiplied by exp(-...), never divided, so that float16 engines stay finite.
+
+        The latent may be a number: the same for all, as in recovery, where it is 0.
+        """
         secret = (secret - self.y(cover)) * torch.exp(-log_scale(self.r(cover)))
         return cover - self.f(secret), secret
 
@@ -113,7 +116,7 @@ class InvertibleHider(nn.Module):
         """R: a stego or reply (B, 3, H, W) in [0, 1] -> what is hidden in it, (B, 3, H, W), unclipped."""
         first, *inner = self.blocks()
         cover = dwt(photo)
-        secret = torch.zeros_like(cover)
+        secret: Tensor | float = 0.0  # the lost latent
         for block in reversed(inner):
             cover, secret = block.reveal(cover, secret)
         secret = (secret - first.y(cover)) * torch.exp(-log_scale(first.r(cover)))  # its cover is not wanted

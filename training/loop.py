@@ -48,6 +48,80 @@ def learning_rate(step: int, steps: int) -> float:
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
+def averaging(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+    """Exponential moving average that forgets its start: at 0.998 from the first step, a stage of a few hundred
+    steps would be validated, and handed on, with half of what it started from.
+    """
+    decay = min(EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
+    get_ema_multi_avg_fn(decay)(averaged, current, updates)
+
+
+class StageRun:
+    """A stage on its way: the objective, its averaged system, the optimizer, and how far it is."""
+
+    def __init__(self, objective: Objective, fabric: Fabric, seed: int) -> None:
+        self.objective, self.fabric, self.seed = objective, fabric, seed
+        system, config = objective.system, objective.config
+        groups = []
+        for parts, rate, trains in (
+            ([system.hider], config.hider_rate, objective.trains_hider),
+            ([system.analyzer, system.head, objective.aids], config.analyzer_rate, objective.trains_analyzer),
+        ):
+            for part in parts:
+                part.requires_grad_(trains)
+            if trains:
+                groups.append({"params": [p for part in parts for p in part.parameters()], "rate": rate})
+        optimizer = torch.optim.AdamW(groups, lr=1.0, weight_decay=1e-4)
+        self.module, self.optimizer = fabric.setup(objective, optimizer)
+        self.average = AveragedModel(system, multi_avg_fn=averaging, use_buffers=True)
+        self.guard = DivergenceGuard()
+        self.step, self.slower = 0, 1.0  # slower: halved by every rollback
+
+    def state(self) -> dict[str, Any]:
+        """All that decides how the run goes on, but the guard."""
+        return {
+            "step": self.step,
+            "slower": self.slower,
+            "objective": self.objective.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take `state` back."""
+        self.step, self.slower = state["step"], state["slower"]
+        self.objective.load_state_dict(state["objective"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def advance(self, batch_of: Callable[[int], Batch]) -> dict[str, Tensor] | None:
+        """One step: its losses, or None when it exploded and the run went back to a good state."""
+        if self.step % self.guard.every == 0 and not self.guard.returned:
+            self.guard.keep(self.state())
+        steps = self.objective.config.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * self.slower * learning_rate(self.step, steps)
+        choose_experts(self.objective, self.seed, self.step)
+        self.module.train()
+        losses: dict[str, Tensor] = self.module(batch_of(self.step), self.step / steps)
+        total = torch.stack(list(losses.values())).sum()
+        if self.guard.exploded(total.item()):
+            log.warning("step %d: loss %.3g exploded, back to the last good state", self.step, total.item())
+            slower = self.slower * 0.5
+            self.restore(self.guard.roll_back())
+            self.slower = slower
+            return None
+        self.optimizer.zero_grad()
+        self.fabric.backward(total)
+        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=1.0)
+        self.optimizer.step()
+        self.average.update_parameters(self.objective.system)
+        self.guard.accept(total.item())
+        self.step += 1
+        self.guard.returned &= self.step % self.guard.every != 0
+        return losses
+
+
 def run_stage(
     objective: Objective,
     batch_of: Callable[[int], Batch],
@@ -62,81 +136,32 @@ def run_stage(
     ``batch_of(step)`` gives the batch of a step; ``validate(system)`` the figures of the averaged system. Progress
     goes to a terminal only; loss and figures go to the log and, as JSON lines, beside the checkpoint.
     """
-    config = objective.config
-    groups = [
-        {"params": list(part.parameters()), "rate": rate}
-        for part, rate, trains in (
-            (objective.system.hider, config.hider_rate, objective.trains_hider),
-            (nn.ModuleList([objective.system.analyzer, objective.system.head, objective.aids]),
-             config.analyzer_rate, objective.trains_analyzer),
-        )
-        if trains
-    ]  # fmt: skip
-    objective.system.hider.requires_grad_(objective.trains_hider)
-    objective.system.analyzer.requires_grad_(objective.trains_analyzer)
-    optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99), weight_decay=1e-4)
-    module, optimizer = fabric.setup(objective, optimizer)
-    average = AveragedModel(objective.system, multi_avg_fn=get_ema_multi_avg_fn(EMA_DECAY), use_buffers=True)
-    guard = DivergenceGuard()
-    slower, step = 1.0, 0
-
-    def state() -> dict[str, Any]:
-        return {
-            "step": step,
-            "slower": slower,
-            "objective": objective.state_dict(),
-            "average": average.state_dict(),
-            "optimizer": optimizer.state_dict(),
-        }
-
-    def restore(saved: dict[str, Any]) -> int:
-        objective.load_state_dict(saved["objective"])
-        average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        return int(saved["step"])
-
+    steps, name = objective.config.steps, checkpoint.path.stem
+    run = StageRun(objective, fabric, seed)
     if checkpoint.path.is_file():
         saved = torch.load(checkpoint.path, weights_only=True)
-        step, slower = restore(saved), saved["slower"]
-        guard.restore(saved["guard"])
-        log.info("%s: resumed at step %d of %d", checkpoint.path.stem, step, config.steps)
-    curve = checkpoint.path.with_suffix(".jsonl")
+        run.restore(saved)
+        run.guard.restore(saved["guard"])
+        log.info("%s: resumed at step %d of %d", name, run.step, steps)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(checkpoint.path.stem, total=config.steps, completed=step)
-        while step < config.steps:
-            if step % guard.every == 0:
-                guard.keep(state())
-            for group in optimizer.param_groups:
-                group["lr"] = group["rate"] * slower * learning_rate(step, config.steps)
-            _choose_experts(objective, seed, step)
-            module.train()
-            losses = module(batch_of(step), step / config.steps)
-            total = torch.stack(list(losses.values())).sum()
-            if guard.exploded(total.item()):
-                log.warning("step %d: loss %.3g exploded, back to the last good state", step, total.item())
-                good = guard.roll_back()
-                step, slower = restore(good), slower * 0.5
+        bar = progress.add_task(name, total=steps, completed=run.step)
+        while run.step < steps:
+            losses = run.advance(batch_of)
+            if losses is None:
                 continue
-            optimizer.zero_grad()
-            fabric.backward(total)
-            fabric.clip_gradients(module, optimizer, max_norm=1.0)
-            optimizer.step()
-            average.update_parameters(objective.system)
-            guard.accept(total.item())
-            step += 1
-            progress.update(bar, completed=step)
-            done = step == config.steps
-            figures = validate(average.module) if step % validate_every == 0 or done else {}
-            if step % 20 == 0 or done:
-                _write(curve, step, losses, figures, guard.rollbacks)
-            if step % checkpoint.every == 0 or done:
-                save_atomically(state() | {"guard": guard.state()}, checkpoint.path)
-    _choose_experts(objective, seed, None)
-    return average.module
+            progress.update(bar, completed=run.step)
+            done = run.step == steps
+            figures = validate(run.average.module) if run.step % validate_every == 0 or done else {}
+            if run.step % 20 == 0 or done:
+                _write(checkpoint.path.with_suffix(".jsonl"), run.step, losses, figures, run.guard.rollbacks)
+            if run.step % checkpoint.every == 0 or done:
+                save_atomically(run.state() | {"guard": run.guard.state()}, checkpoint.path)
+    choose_experts(objective, seed, None)
+    return run.average.module
 
 
-def _choose_experts(objective: Objective, seed: int, step: int | None) -> None:
+def choose_experts(objective: Objective, seed: int, step: int | None) -> None:
     """Now and then activate every expert: one outside the top k gets no gradient and would never come back."""
     explore = step is not None and random.Random(seed * 7919 + step).random() < ALL_EXPERTS  # noqa: S311
     for module in objective.system.analyzer.modules():

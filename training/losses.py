@@ -24,9 +24,7 @@ def percept_loss(reply: Tensor, cover: Tensor) -> Tensor:
     return F.mse_loss(reply, cover)
 
 
-def total_loss(
-    logits: Tensor, truth: Tensor, reply: Tensor, cover: Tensor, beta1: float, beta2: float
-) -> Tensor:
+def total_loss(logits: Tensor, truth: Tensor, reply: Tensor, cover: Tensor, beta1: float, beta2: float) -> Tensor:
     """L_total of Eq. 8; the paper's weights are 1 and 200."""
     return beta1 * mia_loss(logits, truth) + beta2 * percept_loss(reply, cover)
 

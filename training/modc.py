@@ -132,7 +132,5 @@ class MoDC(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             kernels = self.kernels(self.expert_weights(x))
         # One convolution for the whole batch: sample b is group b.
-        grouped = F.conv2d(
-            x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), padding=self.side // 2, groups=batch
-        )
+        grouped = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels.flatten(0, 1), padding=self.side // 2, groups=batch)
         return grouped.reshape(batch, -1, *x.shape[2:])

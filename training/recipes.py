@@ -22,7 +22,13 @@ class HiderConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What ``config.json`` beside the weights holds: all that is needed to build the networks."""
+    """What ``config.json`` beside the weights holds: all that is needed to build the networks and use them.
+
+    Attributes:
+        form, head: how the result is read from what is recovered, see `hidemia.training.heads`.
+        mask_threshold, reply_min_psnr_db, reply_min_changed_share: set on the validation split after training, see
+            `hidemia.training.thresholds`.
+    """
 
     name: str
     task: str = "segmentation"
@@ -30,6 +36,11 @@ class ModelConfig:
     image_size_px: int = 224
     form: str = "differential"
     head: str = "tiles"
+    mask_threshold: float = 0.5
+    reply_min_psnr_db: float = 30.0
+    reply_min_changed_share: float = 0.01
+    licence: str = "Apache-2.0"
+    intended_use: str = "Research on covert medical image analysis; not a medical device."
     hider: HiderConfig = field(default_factory=HiderConfig)
     analyzer: AnalyzerConfig = field(default_factory=AnalyzerConfig)
 
@@ -56,10 +67,10 @@ class Recipe:
 BUSI = Recipe(
     ModelConfig("busi"),
     (
-        StageConfig("hide", steps=2000, batch=8, size_px=64, hider_rate=1e-3),
-        StageConfig("read", steps=1400, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
-        StageConfig("joint", steps=2200, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
-        StageConfig("answer", steps=700, batch=8, size_px=224, analyzer_rate=4e-4),
+        StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
+        StageConfig("read", steps=900, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
+        StageConfig("joint", steps=1500, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
+        StageConfig("answer", steps=420, batch=8, size_px=224, analyzer_rate=4e-4),
     ),
 )
 

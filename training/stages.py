@@ -104,8 +104,7 @@ class Objective(nn.Module):
             truth = F.avg_pool2d(truth, 2)
         return {
             "direct": mia_loss(direct, truth),
-            "reconstruct": self.config.reconstruct_weight
-            * F.mse_loss(reconstruction, F.avg_pool2d(batch.secrets, 2)),
+            "reconstruct": self.config.reconstruct_weight * F.mse_loss(reconstruction, F.avg_pool2d(batch.secrets, 2)),
         }
 
 

@@ -14,8 +14,10 @@ from hidemia.training.invertible import InvertibleHider
 
 @dataclass(frozen=True)
 class Trip:
-    """What one trip leaves behind. Photos (B, 3, H, W) as they are after the 8-bit channel; ``recovered`` and
-    ``reference`` are R(reply) and R(stego); ``logits`` as the head gives them.
+    """What one trip leaves behind.
+
+    Photos (B, 3, H, W) as they are after the 8-bit channel; ``recovered`` and ``reference`` are R(reply) and
+    R(stego); ``logits`` as the head gives them.
     """
 
     stego: Tensor
@@ -28,9 +30,7 @@ class Trip:
 class System(nn.Module):
     """H, M, R and the head of the task."""
 
-    def __init__(
-        self, hider: InvertibleHider, analyzer: Analyzer, head: SegmentationHead | ClassificationHead
-    ) -> None:
+    def __init__(self, hider: InvertibleHider, analyzer: Analyzer, head: SegmentationHead | ClassificationHead) -> None:
         super().__init__()
         self.hider, self.analyzer, self.head = hider, analyzer, head
 

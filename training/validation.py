@@ -24,9 +24,7 @@ def dice(prediction: Tensor, truth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def validate(
-    system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batch: int = 16
-) -> dict[str, float]:
+def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batch: int = 16) -> dict[str, float]:
     """Means over the split, one cover an image, after the channel: PSNR of stego and reply, the task."""
     training, device = system.training, next(system.parameters()).device
     system.eval()

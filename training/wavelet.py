@@ -19,9 +19,9 @@ BANDS = ("ll", "hl", "lh", "hh")
 HIGH_BANDS = ("hl", "lh", "hh")
 
 # Rows: bands in the order of BANDS; columns: pixels a, b, c, d. Orthogonal, so its transpose inverts it.
-HAAR = torch.tensor(
-    [[1.0, 1.0, 1.0, 1.0], [-1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, -1.0, -1.0, 1.0]]
-).div(2)
+HAAR = torch.tensor([[1.0, 1.0, 1.0, 1.0], [-1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, -1.0, -1.0, 1.0]]).div(
+    2
+)
 
 
 def haar_kernel(colours: int = 3) -> Tensor:
@@ -33,28 +33,29 @@ def haar_kernel(colours: int = 3) -> Tensor:
     return torch.einsum("bp,oi->boip", HAAR, eye).reshape(4 * colours, colours, 2, 2)
 
 
+_RGB = haar_kernel(3)
+
+
 def dwt(image: Tensor) -> Tensor:
-    """Haar transform: (B, C, H, W) with even H and W -> (B, 4C, H/2, W/2), in the image's own precision.
+    """Haar transform: (B, 3, H, W) with even H and W -> (B, 12, H/2, W/2), in the image's precision.
 
     For an image in [0, 1], ``ll`` lies in [0, 2] and the others in [-1, 1].
     """
-    kernel = haar_kernel(image.shape[1]).to(image)
     with torch.autocast(image.device.type, enabled=False):  # bf16 would swallow what is hidden
-        return F.conv2d(image, kernel, stride=2)
+        return F.conv2d(image, _RGB.to(image), stride=2)
 
 
 def iwt(bands: Tensor) -> Tensor:
-    """Inverse Haar transform: (B, 4C, h, w) -> (B, C, 2h, 2w). ``iwt(dwt(x)) == x`` up to rounding."""
-    kernel = haar_kernel(bands.shape[1] // 4).to(bands)
+    """Inverse Haar transform: (B, 12, h, w) -> (B, 3, 2h, 2w). ``iwt(dwt(x)) == x`` up to rounding."""
     with torch.autocast(bands.device.type, enabled=False):
-        return F.conv_transpose2d(bands, kernel, stride=2)
+        return F.conv_transpose2d(bands, _RGB.to(bands), stride=2)
 
 
 def split(bands: Tensor) -> dict[str, Tensor]:
-    """(B, 4C, h, w) -> the four bands by name, each (B, C, h, w)."""
-    return dict(zip(BANDS, bands.chunk(4, dim=1), strict=True))
+    """(B, 12, h, w) -> the four bands by name, each (B, 3, h, w)."""
+    return dict(zip(BANDS, bands.split(3, dim=1), strict=True))
 
 
 def join(bands: dict[str, Tensor]) -> Tensor:
-    """The bands by name, each (B, C, h, w), in any order -> (B, 4C, h, w)."""
+    """The bands by name, each (B, 3, h, w), in any order -> (B, 12, h, w)."""
     return torch.cat([bands[name] for name in BANDS], dim=1)

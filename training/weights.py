@@ -42,9 +42,7 @@ def load_weights(folder: Path) -> tuple[System, ModelConfig]:
     """
     for name in ("config.json", "hider.safetensors", "analyzer.safetensors"):
         if not (folder / name).is_file():
-            raise TrainingError(
-                f"{folder}: expected a trained model, found no {name}; run `hidemia train` first"
-            )
+            raise TrainingError(f"{folder}: expected a trained model, found no {name}; run `hidemia train` first")
     path = folder / "config.json"
     try:
         config = msgspec.json.decode(path.read_bytes(), type=ModelConfig)
@@ -68,9 +66,7 @@ def _fill(part: nn.Module, path: Path) -> None:
     try:
         part.load_state_dict(load_file(path))
     except SafetensorError as error:
-        raise TrainingError(
-            f"{path}: expected safetensors, got a damaged file ({error}); copy it again"
-        ) from error
+        raise TrainingError(f"{path}: expected safetensors, got a damaged file ({error}); copy it again") from error
     except RuntimeError as error:
         line = " ".join(str(error).split())[:300]
         raise TrainingError(f"{path} does not fit config.json: {line}") from error

@@ -66,9 +66,7 @@ def test_each_head_answers_in_its_own_band() -> None:
         after = split(dwt(analyzer(stego)))
         for other in BANDS:
             change = after[other] - before[other]
-            torch.testing.assert_close(
-                change, torch.full_like(change, 0.05 * (other == name)), atol=2e-6, rtol=0
-            )
+            torch.testing.assert_close(change, torch.full_like(change, 0.05 * (other == name)), atol=2e-6, rtol=0)
 
 
 def test_front_by_hand() -> None:
@@ -161,9 +159,7 @@ def test_high_bands_are_analysed_without_ll(attention: str, reached: bool, shake
     bands = {name: band.requires_grad_() for name, band in split(dwt(torch.rand(1, 3, 32, 32))).items()}
     found = analyzer.features(bands)
     for name in HIGH_BANDS:
-        gradient = torch.autograd.grad(found[name].sum(), bands["ll"], retain_graph=True, allow_unused=True)[
-            0
-        ]
+        gradient = torch.autograd.grad(found[name].sum(), bands["ll"], retain_graph=True, allow_unused=True)[0]
         assert (gradient is not None and bool(gradient.abs().max() > 0)) == reached
     for name in BANDS:
         assert torch.autograd.grad(found["ll"].sum(), bands[name], retain_graph=True)[0].abs().max() > 0

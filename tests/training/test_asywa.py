@@ -61,14 +61,11 @@ def test_equations_4_to_6_as_printed(variant: str, scale: str, shake) -> None:
             expected = tokens[receiver]
             if sources:
                 terms = [
-                    mha(module, normed[receiver], receiver, normed[source], source, root)
-                    for source in sources.split()
+                    mha(module, normed[receiver], receiver, normed[source], source, root) for source in sources.split()
                 ]
                 expected = expected + project(module.out[receiver], sum(terms))
                 assert (expected - tokens[receiver]).abs().max() > 0.1
-            torch.testing.assert_close(
-                answer[receiver][sample].flatten(1).T, expected, atol=1e-10, rtol=1e-10
-            )
+            torch.testing.assert_close(answer[receiver][sample].flatten(1).T, expected, atol=1e-10, rtol=1e-10)
 
 
 def test_all_rows_are_there() -> None:
@@ -144,9 +141,7 @@ def test_finite_at_full_size(scale: str, shake) -> None:
     answer = module(bands)
     for name in BANDS:
         assert answer[name].isfinite().all()
-        assert (
-            answer[name] - bands[name]
-        ).abs().max() < 1e3  # the norm keeps the term off the features' size
+        assert (answer[name] - bands[name]).abs().max() < 1e3  # the norm keeps the term off the features' size
 
 
 def test_sums_in_float32_under_autocast(shake) -> None:

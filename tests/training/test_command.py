@@ -119,8 +119,7 @@ def test_killed_in_a_stage_and_resumed(
 def test_other_seed_other_weights(scans_folder: Path, covers_folder: Path, tmp_path: Path) -> None:
     recipes = [dataclasses.replace(MICRO, stages=MICRO.stages[:1], seed=seed) for seed in (0, 0, 1)]
     systems = [
-        run(recipe, scans_folder, None, covers_folder, tmp_path / str(i), "cpu")
-        for i, recipe in enumerate(recipes)
+        run(recipe, scans_folder, None, covers_folder, tmp_path / str(i), "cpu") for i, recipe in enumerate(recipes)
     ]
     assert equal(systems[0], systems[1])
     assert not equal(systems[0], systems[2])
@@ -130,9 +129,7 @@ def test_other_seed_other_weights(scans_folder: Path, covers_folder: Path, tmp_p
 def test_earlier_run_is_not_overwritten(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "1-hide.pt").write_bytes(b"")
-    with pytest.raises(
-        TrainingError, match=r"out: expected an empty folder, found checkpoints; add --resume"
-    ):
+    with pytest.raises(TrainingError, match=r"out: expected an empty folder, found checkpoints; add --resume"):
         train(arguments)
 
 

@@ -112,9 +112,7 @@ def test_empty_index(scans_folder: Path) -> None:
 
 
 def test_no_such_split(scans_folder: Path) -> None:
-    refused(
-        r"index\.csv: expected images of split 'test', got only train, val", read_rows, scans_folder, "test"
-    )
+    refused(r"index\.csv: expected images of split 'test', got only train, val", read_rows, scans_folder, "test")
 
 
 def test_row_cut_short(scans_folder: Path) -> None:
@@ -149,9 +147,7 @@ def test_folder_for_a_file(scans_folder: Path) -> None:
 
 def test_mask_left_out(scans_folder: Path) -> None:
     rewrite(scans_folder, "masks/3.png", "")
-    refused(
-        r"images/3\.png: expected a mask in index\.csv, got none", read_scans, scans_folder, "train", True
-    )
+    refused(r"images/3\.png: expected a mask in index\.csv, got none", read_scans, scans_folder, "train", True)
 
 
 def test_empty_mask(scans_folder: Path, write) -> None:
@@ -161,9 +157,7 @@ def test_empty_mask(scans_folder: Path, write) -> None:
 
 def test_unlabelled_image(scans_folder: Path) -> None:
     rewrite(scans_folder, "2.png,even", "2.png,")
-    refused(
-        r"images/2\.png: expected a label in index\.csv, got none", read_scans, scans_folder, "train", False
-    )
+    refused(r"images/2\.png: expected a label in index\.csv, got none", read_scans, scans_folder, "train", False)
     assert len(read_scans(scans_folder, "train", segmentation=True).images) == 4  # masks need no labels
 
 

@@ -51,9 +51,7 @@ def test_size_and_names(build, blocks: int, parameters: int, tensors: int) -> No
 
 def test_slopes() -> None:
     assert {module.slope for module in hinet().modules() if isinstance(module, DenseSubnet)} == {0.01}
-    assert {module.slope for module in light_ih(slope=0.3).modules() if isinstance(module, DenseSubnet)} == {
-        0.3
-    }
+    assert {module.slope for module in light_ih(slope=0.3).modules() if isinstance(module, DenseSubnet)} == {0.3}
 
 
 def test_cost_of_a_direction() -> None:
@@ -167,6 +165,4 @@ def test_every_parameter_learns(shake) -> None:
     hider = shake(light_ih(growth=4), std=0.05)
     secret, cover = torch.rand(2, 1, 3, 16, 16)
     hider.recover(hider.hide(secret, cover)).square().sum().backward()
-    assert all(
-        parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in hider.parameters()
-    )
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in hider.parameters())

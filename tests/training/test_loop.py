@@ -21,9 +21,7 @@ from hidemia.training.stages import OBJECTIVES, Aids, StageConfig
 class Run:
     """A stage of a tiny system on made-up scans; keeps the loss of every step that was computed."""
 
-    def __init__(
-        self, system: nn.Module, folder: Path, steps: int, objective: str = "joint", every: int = 4
-    ) -> None:
+    def __init__(self, system: nn.Module, folder: Path, steps: int, objective: str = "joint", every: int = 4) -> None:
         config = StageConfig(objective, steps, batch=2, size_px=32, hider_rate=1e-3, analyzer_rate=1e-3)
         torch.manual_seed(2)
         self.objective = OBJECTIVES[objective](system, Aids(8, None), config)

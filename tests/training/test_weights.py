@@ -16,9 +16,7 @@ MODEL = ModelConfig(
     "tiny",
     image_size_px=32,
     hider=HiderConfig(blocks=2, growth=4),
-    analyzer=AnalyzerConfig(
-        width=8, levels=2, attention_levels=1, diagonals="literal5", candidates=(1, 2, 4)
-    ),
+    analyzer=AnalyzerConfig(width=8, levels=2, attention_levels=1, diagonals="literal5", candidates=(1, 2, 4)),
 )
 
 
@@ -141,9 +139,7 @@ def test_wrong_config(folder: Path, old: str, new: str) -> None:
     refused(folder, r"config\.json: .*; it must come from `hidemia train`")
 
 
-def test_power_cut_leaves_the_old_model(
-    system: System, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_power_cut_leaves_the_old_model(system: System, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def half_a_file(_: object, path: Path) -> None:

@@ -1,0 +1,54 @@
+# Every target sets up what it needs. Two environments: .venv-demo has no torch, .venv has everything.
+PYTHON ?= python3
+DEMO := .venv-demo
+FULL := .venv
+MODEL ?= busi
+DATA ?=
+COVERS ?=
+OUT ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test export train evaluate serve lint clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (no torch)
+	$(DEMO)/bin/hidemia demo --out $(or $(OUT),demo)
+
+test: $(FULL)/.ready ## run all tests
+	$(FULL)/bin/python -m pytest
+
+export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
+	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL)
+
+train: $(FULL)/.ready ## train MODEL; needs DATA= and COVERS=
+	$(FULL)/bin/hidemia train $(MODEL) --data "$(DATA)" --covers "$(COVERS)" --resume
+
+evaluate: $(FULL)/.ready ## figures of the packaged model on the test split; needs DATA= and COVERS=
+	$(FULL)/bin/hidemia evaluate --client runtime/bundles/busi/client --server runtime/bundles/busi/server \
+		--data "$(DATA)" --covers "$(COVERS)" --split test
+
+serve: $(DEMO)/.ready ## serve the packaged model on loopback
+	$(DEMO)/bin/hidemia serve
+
+lint: $(FULL)/.ready ## ruff, and mypy (strict) on runtime and export
+	$(FULL)/bin/ruff check .
+	$(FULL)/bin/ruff format --check .
+	rm -rf build/typing && mkdir -p build/typing/hidemia
+	for layer in runtime training export benchmarks; do ln -s ../../../$$layer build/typing/hidemia/$$layer; done
+	$(FULL)/bin/mypy build/typing/hidemia/runtime build/typing/hidemia/export
+
+clean: ## remove what the targets made
+	rm -rf $(DEMO) $(FULL) build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(DEMO)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/python -m pip install --quiet --editable '.[cpu,server]'
+	touch $@
+
+$(FULL)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(FULL)
+	$(FULL)/bin/python -m pip install --quiet torch==2.13.0
+	$(FULL)/bin/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,161 @@
+"""The figures of a pair of bundles on a data set: what a hospital would get, through the real runtime and real PNGs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hidemia.benchmarks import metrics
+from hidemia.runtime import Client, Server, photo, png, similarity
+from hidemia.runtime.errors import DataError
+from hidemia.training.data import read_rows
+
+Image = NDArray[np.uint8]
+
+
+@dataclass
+class Trips:
+    """What was measured on the trips of one split. A row per image; columns are its covers."""
+
+    truths: list[NDArray[np.bool_]] = field(default_factory=list)  # (S, S) each
+    labels: list[int] = field(default_factory=list)
+    masks: list[list[NDArray[np.bool_]]] = field(default_factory=list)
+    probabilities: list[list[NDArray[np.float32]]] = field(default_factory=list)
+    identity: list[NDArray[np.float32]] = field(default_factory=list)  # R(stego, stego): no analysis happened
+    stego_psnr_db: list[float] = field(default_factory=list)
+    stego_ssim: list[float] = field(default_factory=list)
+    reply_psnr_db: list[float] = field(default_factory=list)
+    reply_ssim: list[float] = field(default_factory=list)
+
+
+def covers_of(image: str, covers: int, count: int) -> list[int]:
+    """Which covers an image travels in: decided by the image's name and seed 0 alone."""
+    digest = hashlib.sha256(f"0:{image}".encode()).digest()
+    draw = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+    return draw.choice(covers, size=min(count, covers), replace=False).tolist()
+
+
+def travel(
+    client: Client,
+    server: Server,
+    data: Path,
+    covers: Path,
+    split: str,
+    covers_per_image: int,
+    progress: Callable[[list[dict[str, str]]], Iterable[dict[str, str]]],
+) -> Trips:
+    """Send every image of a split in each of its covers, and keep what came back.
+
+    Raises:
+        DataError: an image, mask or cover cannot be read, or a label is not one of the model's classes.
+        DatasetError: no such split.
+    """
+    rows, photos = read_rows(data, split), read_rows(covers, split)
+    size, threshold = client.image_size_px, client.manifest.mask_threshold
+    trips = Trips()
+    for row in progress(rows):
+        secret = _photo(data / row["image"])
+        if threshold is not None:
+            trips.truths.append(_mask(data / row["mask"], size))
+        else:
+            trips.labels.append(_label(row, client.manifest.classes, data))
+        probabilities = []
+        for pick in covers_of(row["image"], len(photos), covers_per_image):
+            cover = photo.fit(_photo(covers / photos[pick]["image"]), size)
+            stego = png.decode(png.encode(client.hide(secret, cover)))
+            reply = png.decode(png.encode(server.analyze(stego)))
+            probabilities.append(client.probability(reply, sent=stego))
+            trips.stego_psnr_db.append(similarity.psnr(stego, cover))
+            trips.stego_ssim.append(similarity.ssim(stego, cover))
+            trips.reply_psnr_db.append(similarity.psnr(reply, cover))
+            trips.reply_ssim.append(similarity.ssim(reply, cover))
+        trips.identity.append(client.probability(stego, sent=stego))
+        trips.probabilities.append(probabilities)
+        if threshold is not None:
+            trips.masks.append([probability >= threshold for probability in probabilities])
+    return trips
+
+
+def figures(trips: Trips, threshold: float | None) -> dict[str, float | int | str]:
+    """The figures of section 4 of the design; ratios in 0..1.
+
+    ``control_identity`` is the task's figure when the server answers with the stego itself, ``control_other`` when
+    the photo carried another image's secret. Both must be no better than knowing nothing.
+    """
+    images = len(trips.probabilities)
+    found: dict[str, float | int | str] = {
+        "task": "segmentation" if threshold is not None else "classification",
+        "n_images": images,
+        "covers_per_image": len(trips.probabilities[0]),
+    }
+    for name in ("stego_psnr_db", "stego_ssim", "reply_psnr_db", "reply_ssim"):
+        values = np.array(getattr(trips, name))
+        found[name] = float(values.mean())
+        if name.endswith("db"):
+            found[name.replace("_db", "_min_db")] = float(values.min())
+            found[name.replace("_db", "_p10_db")] = float(np.percentile(values, 10))
+    if threshold is None:
+        return found | _classified(trips)
+    return found | _segmented(trips, threshold)
+
+
+def _segmented(trips: Trips, threshold: float) -> dict[str, float | int | str]:
+    def mean(measure: Callable[[NDArray[np.bool_], NDArray[np.bool_]], float], shift: int = 0) -> float:
+        """Over covers, then over images; ``shift`` compares with the truth of another image."""
+        truths = trips.truths[shift:] + trips.truths[:shift]
+        rows = zip(trips.masks, truths, strict=True)
+        return float(np.mean([np.mean([measure(mask, truth) for mask in masks]) for masks, truth in rows]))
+
+    unanswered = zip(trips.identity, trips.truths, strict=True)
+    return {
+        "dsc": mean(metrics.dice),
+        "asd_px": mean(metrics.average_surface_distance_px),
+        "empty_masks": sum(not mask.any() for masks in trips.masks for mask in masks),
+        "control_identity": float(np.mean([metrics.dice(p >= threshold, truth) for p, truth in unanswered])),
+        "control_other": mean(metrics.dice, shift=1),
+    }
+
+
+def _classified(trips: Trips) -> dict[str, float | int | str]:
+    labels = np.array(trips.labels)
+    columns = [np.stack(column) for column in zip(*trips.probabilities, strict=True)]  # one (N, K) per cover
+
+    def mean(measure: Callable[[NDArray[np.float32], NDArray[np.int64]], float]) -> float:
+        return float(np.mean([measure(column, labels) for column in columns]))
+
+    return {
+        "accuracy": mean(metrics.accuracy),
+        "balanced_accuracy": mean(metrics.balanced_accuracy),
+        "auc": mean(metrics.auc),
+        "control_identity": metrics.balanced_accuracy(np.stack(trips.identity), labels),
+        "control_other": float(np.mean([metrics.balanced_accuracy(c, np.roll(labels, 1)) for c in columns])),
+    }
+
+
+def _photo(path: Path) -> Image:
+    try:
+        return photo.load(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; repair the data set or take the row out of index.csv") from error
+
+
+def _mask(path: Path, size: int) -> NDArray[np.bool_]:
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    if mask is None:
+        raise DataError(f"{path}: expected a mask, found none that can be read; repair the data set")
+    return cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR) > 127
+
+
+def _label(row: dict[str, str], classes: list[str], data: Path) -> int:
+    if row.get("label") not in classes:
+        raise DataError(
+            f"{data / row['image']}: expected a label among {', '.join(classes)}, got {row.get('label')!r}; "
+            "evaluate on the data set the model was trained for"
+        )
+    return classes.index(row["label"])

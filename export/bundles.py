@@ -1,0 +1,240 @@
+"""A trained model -> client and server bundles, checked against PyTorch and written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
+from hidemia.export.parity import Parity, both, session
+from hidemia.export.probes import Pairs
+from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
+from hidemia.runtime import manifest as manifests
+from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Role
+from hidemia.training.recipes import ModelConfig
+from hidemia.training.system import System
+from hidemia.training.weights import load_weights
+
+MEASURED_RUNS = 5
+
+
+@dataclass
+class Exported:
+    """One graph: what the manifest says of it, its bytes, and what was measured."""
+
+    graph: Graph
+    data: bytes
+    parity: Parity = field(default_factory=Parity)
+    latency_ms: float = 0.0
+
+
+def export_model(weights: Path, out: Path, probes: Pairs, *, public_key: bool) -> list[Exported]:
+    """Write ``out/client`` and ``out/server`` from a folder of weights.
+
+    Args:
+        weights: made by `hidemia train`.
+        out: replaced as a whole, once everything is proven.
+        probes: pairs of secret and cover that every graph is checked with.
+        public_key: whether the weights are published, so that anyone can recover.
+
+    Returns:
+        What was exported, with its parity and latency.
+
+    Raises:
+        TrainingError: the weights are missing or do not fit their configuration.
+        ExportError: a graph breaks a rule, or differs from PyTorch by more than is allowed.
+    """
+    system, config = load_weights(weights)
+    exported = prove(system, config, traced(system, config), probes)
+    hashes = {part: _sha256((weights / f"{part}.safetensors").read_bytes()) for part in ("hider", "analyzer")}
+    pair_id = _sha256("".join(hashes.values()).encode())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+        for role, part in (("client", "hider"), ("server", "analyzer")):
+            mine = [item for item in exported if item.graph.verb in manifests.VERBS[role]]
+            manifest = _manifest(config, role, pair_id, mine, {part: hashes[part]}, public_key=public_key)
+            _write_bundle(Path(folder) / role, manifest, mine)
+        _replace(Path(folder), out)
+    return exported
+
+
+def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Exported]]:
+    """Every graph by file name, traced and linted, with the module it came from."""
+    side = config.image_size_px
+    photo = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    plans: list[tuple[str, nn.Module, list[str], str, str | None]] = [
+        ("hide", Hide(system), ["secret", "cover"], "stego", None),
+        ("recover", Recover(system, side), ["reply", "sent"], "probability", None),
+        ("analyze", Analyze(system, "one", side), ["stego"], "reply", "one"),
+        ("analyze", Analyze(system, "any", side), ["stego"], "reply", "any"),
+    ]
+    made = {}
+    for verb, module, names, output, form in plans:
+        module.eval().requires_grad_(requires_grad=False)
+        dynamic = form != "one"
+        data = to_onnx(module, tuple(photo if dynamic else photo[:1] for _ in names), names, output, dynamic)
+        path = f"{verb}.fp32.{form}.onnx" if form else f"{verb}.fp32.onnx"
+        graph = Graph(
+            verb=verb,  # type: ignore[arg-type]
+            path=path,
+            sha256=_sha256(data),
+            size_bytes=len(data),
+            precision="fp32",
+            precision_achieved="fp32",
+            fp32_nodes=[],
+            opset=OPSET,
+            ir_version=IR_VERSION,
+            form=form,  # type: ignore[arg-type]
+            batch=(1, None) if dynamic else (1, 1),
+            backends=["onnxruntime"],
+            inputs=[_photo(name, side, dynamic) for name in names],
+            outputs=[_result(config, dynamic) if verb == "recover" else _photo(output, side, dynamic)],
+        )
+        made[path] = (module, Exported(graph, data))
+    return made
+
+
+def prove(
+    system: System, config: ModelConfig, made: dict[str, tuple[nn.Module, Exported]], probes: Pairs
+) -> list[Exported]:
+    """Compare each graph with PyTorch on every probe, along the trip a photo makes; time it; enforce the budget.
+
+    The analyzer's reference is the network as it was trained, not its deployed form.
+    """
+    engines = {path: session(item.data) for path, (_, item) in made.items()}
+    trained = _Trained(system)
+    for secret, cover in probes:
+        photos = {"secret": secret[None], "cover": cover[None]}
+        for path, (module, item) in made.items():
+            feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
+            reference = trained if item.graph.verb == "analyze" else module
+            expected, got = both(reference, engines[path], feed)
+            if item.graph.verb == "recover":
+                item.parity.add_result(expected[0], got[0], config.mask_threshold)  # type: ignore[arg-type]
+            else:
+                item.parity.add_photo(expected, got)  # type: ignore[arg-type]
+            if item.graph.verb == "hide":
+                photos["stego"] = photos["sent"] = expected
+                photos["reply"], _ = both(trained, engines["analyze.fp32.any.onnx"], {"stego": expected})  # type: ignore[dict-item]
+    for path, (_, item) in made.items():
+        item.parity.require(path)
+        item.latency_ms = _latency_ms(engines[path], {t.name: photos[t.name] for t in item.graph.inputs})
+    return [item for _, item in made.values()]
+
+
+class _Trained(nn.Module):
+    """The analyzer as it was trained, between uint8 photos."""
+
+    def __init__(self, system: System) -> None:
+        super().__init__()
+        self.analyzer = system.analyzer
+
+    def forward(self, stego: torch.Tensor) -> torch.Tensor:
+        return pixels_out(self.analyzer(pixels_in(stego)))
+
+
+def _latency_ms(engine: onnxruntime.InferenceSession, feed: dict[str, NDArray[np.uint8]]) -> float:
+    """Median of a few runs at batch 1, after the runs of the comparison."""
+    times = []
+    for _ in range(MEASURED_RUNS):
+        start = time.perf_counter()
+        engine.run(None, feed)
+        times.append((time.perf_counter() - start) * 1e3)
+    return round(statistics.median(times), 2)
+
+
+def _photo(name: str, side: int, dynamic: bool) -> manifests.Tensor:  # noqa: FBT001
+    return manifests.Tensor(
+        name=name, dtype="uint8", shape=["batch" if dynamic else 1, side, side, 3], layout="NHWC", colour="RGB",
+        value_range=(0.0, 255.0), meaning=f"{name}, 8 bits a colour",
+    )  # fmt: skip
+
+
+def _result(config: ModelConfig, dynamic: bool) -> manifests.Tensor:  # noqa: FBT001
+    side, batch = config.image_size_px, "batch" if dynamic else 1
+    masks = config.task == "segmentation"
+    return manifests.Tensor(
+        name="probability", dtype="float32", shape=[batch, side, side] if masks else [batch, len(config.classes)],
+        layout="NHW" if masks else "NC", colour="", value_range=(0.0, 1.0),
+        meaning="probability of each pixel's belonging to the mask" if masks else "probability of each class",
+    )  # fmt: skip
+
+
+def _manifest(
+    config: ModelConfig,
+    role: Role,
+    pair_id: str,
+    items: list[Exported],
+    hashes: dict[str, str],
+    *,
+    public_key: bool,
+) -> Manifest:
+    return Manifest(
+        schema_version=manifests.SCHEMA_VERSION,
+        name=config.name,
+        role=role,
+        pair_id=pair_id,
+        task=config.task,  # type: ignore[arg-type]
+        classes=list(config.classes),
+        image_size_px=config.image_size_px,
+        mask_threshold=config.mask_threshold if config.task == "segmentation" else None,
+        reply_limits=ReplyLimits(min_psnr_db=config.reply_min_psnr_db, min_changed_share=config.reply_min_changed_share)
+        if role == "client"
+        else None,
+        graphs=[item.graph for item in items],
+        weights_sha256=hashes,
+        exporter={"hidemia": metadata.version("hidemia"), "torch": torch.__version__.split("+")[0]},
+        licence=config.licence,
+        intended_use=config.intended_use,
+        public_key=public_key,
+    )
+
+
+def _write_bundle(folder: Path, manifest: Manifest, items: list[Exported]) -> None:
+    folder.mkdir()
+    for item in items:
+        (folder / item.graph.path).write_bytes(item.data)
+    (folder / manifests.FILE_NAME).write_bytes(manifests.dump(manifest))
+    measured: dict[str, Any] = {
+        "environment": {
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "onnxruntime": onnxruntime.__version__,
+            "threads": torch.get_num_threads(),
+        },
+        "graphs": {
+            item.graph.path: {"parity": vars(item.parity), "latency_ms_batch_1": item.latency_ms} for item in items
+        },
+    }
+    (folder / "measured.json").write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")
+
+
+def _replace(made: Path, out: Path) -> None:
+    """Put the new folders in place; a cut in between leaves a bundle that is whole, or none."""
+    out.mkdir(exist_ok=True)
+    for role in ("client", "server"):
+        target, old = out / role, out / f".{role}.old"
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
+        (made / role).rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

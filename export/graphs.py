@@ -1,0 +1,62 @@
+"""The three verbs as graphs: uint8 photos in and out, everything else inside.
+
+Each is a thin wrapper around trained networks, traced to ONNX by `hidemia.export.writing`. Photos are
+(batch, height, width, 3) RGB, so that a device in any language feeds pixels and gets pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hidemia.export.deploy import Form, deployed
+from hidemia.training.channel import to_uint8
+from hidemia.training.system import System
+
+
+def pixels_in(photo: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1]."""
+    return photo.permute(0, 3, 1, 2).float() / 255
+
+
+def pixels_out(image: Tensor) -> Tensor:
+    """(B, 3, H, W) float -> (B, H, W, 3) uint8: what a PNG can carry."""
+    return to_uint8(image).permute(0, 2, 3, 1)
+
+
+class Hide(nn.Module):
+    """secret, cover -> stego."""
+
+    def __init__(self, system: System) -> None:
+        super().__init__()
+        self.hider = system.hider
+
+    def forward(self, secret: Tensor, cover: Tensor) -> Tensor:
+        return pixels_out(self.hider.hide(pixels_in(secret), pixels_in(cover)))
+
+
+class Analyze(nn.Module):
+    """stego -> reply."""
+
+    def __init__(self, system: System, form: Form, image_size_px: int) -> None:
+        super().__init__()
+        self.analyzer = deployed(system.analyzer, form, image_size_px)
+
+    def forward(self, stego: Tensor) -> Tensor:
+        return pixels_out(self.analyzer(pixels_in(stego)))
+
+
+class Recover(nn.Module):
+    """reply, sent -> probability: (B, H, W) of a mask or (B, K) of classes, float32.
+
+    Reply and stego pass through R as one batch of twice the size.
+    """
+
+    def __init__(self, system: System, image_size_px: int) -> None:
+        super().__init__()
+        self.hider, self.head, self.side = system.hider, system.head, image_size_px
+
+    def forward(self, reply: Tensor, sent: Tensor) -> Tensor:
+        pair = torch.stack([reply, sent], dim=1).reshape(-1, self.side, self.side, 3)
+        revealed = self.hider.recover(pixels_in(pair)).reshape(-1, 2, 3, self.side, self.side)
+        return self.head.probabilities(revealed[:, 0], revealed[:, 1])

@@ -1,0 +1,80 @@
+"""Proof that an exported file computes what the trained network computes, in what the product sends and shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hidemia.runtime.errors import ExportError
+
+IDENTICAL_SHARE = 0.995  # of a photo's values; no value may be more than one level off
+AGREEMENT = 0.999  # of a mask's pixels
+
+
+@dataclass
+class Parity:
+    """How far an engine was from PyTorch over all probes.
+
+    Attributes:
+        identical_share: least share of equal uint8 values in an image (photos).
+        max_levels: largest difference in grey levels (photos).
+        agreement: least share of equally classified pixels or classes in an image (results).
+        max_error: largest difference of a probability (results).
+        probes: how many images were compared.
+    """
+
+    identical_share: float = 1.0
+    max_levels: int = 0
+    agreement: float = 1.0
+    max_error: float = 0.0
+    probes: int = 0
+
+    def add_photo(self, expected: NDArray[np.uint8], got: NDArray[np.uint8]) -> None:
+        """Take in one photo, uint8 of any shape."""
+        levels = np.abs(expected.astype(np.int16) - got.astype(np.int16))
+        self.identical_share = min(self.identical_share, float((levels == 0).mean()))
+        self.max_levels = max(self.max_levels, int(levels.max()))
+        self.probes += 1
+
+    def add_result(self, expected: NDArray[np.float32], got: NDArray[np.float32], threshold: float) -> None:
+        """Take in one result: probabilities of a mask (H, W) or of classes (K,)."""
+        if expected.ndim == 1:
+            same = float(expected.argmax() == got.argmax())
+        else:
+            same = float(((expected >= threshold) == (got >= threshold)).mean())
+        self.agreement = min(self.agreement, same)
+        self.max_error = max(self.max_error, float(np.abs(expected - got).max()))
+        self.probes += 1
+
+    def require(self, name: str) -> None:
+        """Raise ExportError if the budget is exceeded."""
+        if self.identical_share < IDENTICAL_SHARE or self.max_levels > 1:
+            raise ExportError(
+                f"{name}: expected at least {IDENTICAL_SHARE:.1%} of values equal to PyTorch's and none more than 1 "
+                f"level off, got {self.identical_share:.2%} and {self.max_levels}; the export is wrong, ship nothing"
+            )
+        if self.agreement < AGREEMENT:
+            raise ExportError(
+                f"{name}: expected results to agree with PyTorch's in {AGREEMENT:.1%}, got {self.agreement:.2%}; "
+                "the export is wrong, ship nothing"
+            )
+
+
+def session(data: bytes) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU, the engine every file is checked with."""
+    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
+def both(
+    module: nn.Module, engine: onnxruntime.InferenceSession, feed: Mapping[str, NDArray[np.uint8]]
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Run one batch through PyTorch and through the engine: (expected, got)."""
+    with torch.no_grad():
+        expected = module(*(torch.from_numpy(value) for value in feed.values())).numpy()
+    return expected, engine.run(None, dict(feed))[0]

@@ -1,0 +1,39 @@
+"""The images an export is checked with: real ones when a data set is given, simulated ones otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidemia.runtime.demo.landscape import photo
+from hidemia.runtime.demo.scan import simulate
+from hidemia.training.data import read_covers, read_scans
+
+Pairs = list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+
+
+def simulated(count: int, size_px: int) -> Pairs:
+    """Secrets and covers made by the project, each (S, S, 3) uint8."""
+    return [(np.repeat(simulate(i, size_px).image[:, :, None], 3, axis=2), photo(i, size_px)) for i in range(count)]
+
+
+def real(data: Path, covers: Path, count: int, size_px: int) -> Pairs:
+    """Secrets and covers of the ``val`` splits, each (S, S, 3) uint8, evenly spread over the split."""
+    secrets = read_scans(data, "val", segmentation=False).images
+    photos = read_covers(covers, "val", size_px)
+    step = max(1, len(secrets) // count)
+    return [
+        (
+            _square(secrets[i * step].permute(1, 2, 0).numpy(), size_px),
+            photos[i % len(photos)].permute(1, 2, 0).numpy(),
+        )
+        for i in range(min(count, len(secrets)))
+    ]
+
+
+def _square(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    from hidemia.runtime.photo import fit  # noqa: PLC0415 - scaled as the client scales
+
+    return fit(image, size_px)

@@ -1,0 +1,236 @@
+"""The device's half: hide a secret in a cover, and recover the result from the reply."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidemia.runtime import photo, similarity
+from hidemia.runtime.arrays import Image, check_image, check_photo
+from hidemia.runtime.bundle import Bundle
+from hidemia.runtime.covers import CoverPool
+from hidemia.runtime.engine import CPU, Engine, OnnxEngine
+from hidemia.runtime.errors import EngineError, ImageError, ReplyError
+from hidemia.runtime.manifest import Manifest, Precision
+from hidemia.runtime.result import Integrity, Result
+
+if TYPE_CHECKING:
+    from hidemia.runtime.transport import Transport
+
+__all__ = ["Client"]
+
+
+class Client:
+    """The hide and recover networks of a bundle, loaded. Made by `Client.load`; safe across threads."""
+
+    def __init__(self, manifest: Manifest, hider: Engine, recoverer: Engine) -> None:
+        self.manifest = manifest
+        self._hider = hider
+        self._recoverer = recoverer
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        provider: str = CPU,
+    ) -> Client:
+        """Open a client bundle and make both engines ready.
+
+        Args:
+            path: The bundle's folder.
+            threads: Threads of one run; the usable cores, at most 8, when None.
+            precision: The manifest's first when None.
+            provider: ONNX Runtime's execution provider; it runs there or not at all.
+
+        Raises:
+            BundleError: No bundle, a damaged one, or one of another role.
+            EngineError: The engine is absent or cannot run it.
+        """
+        bundle = Bundle.open(path, "client")
+        hider = OnnxEngine(bundle, bundle.graph("hide", precision=precision), threads=threads, provider=provider)
+        recoverer = OnnxEngine(bundle, bundle.graph("recover", precision=precision), threads=threads, provider=provider)
+        return cls(bundle.manifest, hider, recoverer)
+
+    @property
+    def image_size_px(self) -> int:
+        """Side of every stego and reply."""
+        return self.manifest.image_size_px
+
+    def hide(self, secret: Image, cover: Image) -> Image:
+        """Hide a secret in a cover. Use each cover once: whoever has it can subtract it.
+
+        Args:
+            secret: uint8 (H, W, 3), RGB, at least 32 px a side; scaled to the network's size.
+            cover: The same, of any other size.
+
+        Returns:
+            The stego: uint8 (S, S, 3), RGB, S the network's size.
+
+        Raises:
+            ImageError: An image is of another shape, dtype, or too small.
+            EngineError: The engine failed.
+        """
+        size = self.image_size_px
+        secret = photo.fit(check_image(secret, "secret"), size)
+        cover = photo.fit(check_image(cover, "cover"), size)
+        stego = self._hider.run({"secret": _batch(secret), "cover": _batch(cover)})["stego"][0]
+        return np.asarray(stego, dtype=np.uint8)
+
+    def recover(self, reply: Image, *, sent: Image, size: tuple[int, int] | None = None) -> Result:
+        """Recover the result from a reply to the photo that was sent.
+
+        Args:
+            reply: uint8 (S, S, 3), RGB, as the server returned it.
+            sent: uint8 (S, S, 3), RGB, the stego as it was sent.
+            size: Height and width that the mask is scaled to; the network's size when None.
+
+        Raises:
+            ImageError: An image has another shape or dtype.
+            ReplyError: The reply equals what was sent, or lies too far from it: no answer to this photo.
+            EngineError: The engine failed.
+        """
+        check_photo(reply, "reply", self.image_size_px)
+        check_photo(sent, "sent", self.image_size_px)
+        if size is not None and min(size) < 1:
+            raise ImageError(f"size: expected a height and width of at least 1, got {size}; pass the secret's own")
+        integrity = self._check_reply(reply, sent)
+        start = perf_counter()
+        probability = self.probability(reply, sent=sent)
+        took_ms = (perf_counter() - start) * 1e3
+        return self._result(probability, size, integrity, {"recover": took_ms})
+
+    def probability(self, reply: Image, *, sent: Image) -> NDArray[np.float32]:
+        """What the recover network finds, without judging the reply: for measurements, not for results.
+
+        Args:
+            reply: uint8 (S, S, 3), RGB.
+            sent: uint8 (S, S, 3), RGB.
+
+        Returns:
+            float32, (S, S) of each pixel's belonging to the mask or (K,) of each class, in [0, 1].
+
+        Raises:
+            ImageError: An image has another shape or dtype.
+            EngineError: The engine failed.
+        """
+        check_photo(reply, "reply", self.image_size_px)
+        check_photo(sent, "sent", self.image_size_px)
+        found = self._recoverer.run({"reply": _batch(reply), "sent": _batch(sent)})["probability"][0]
+        return np.asarray(found, dtype=np.float32)
+
+    def send(
+        self,
+        secret: Image,
+        url: str | Transport,
+        *,
+        covers: CoverPool | None = None,
+        cover: Image | None = None,
+        allow_reuse: bool = False,
+        public_key_ok: bool = False,
+        token: str | None = None,
+    ) -> Result:
+        """Make the whole trip: take a cover, hide, send, receive, recover.
+
+        Args:
+            secret: uint8 (H, W, 3), RGB, at least 32 px a side.
+            url: The server's address, or a `Transport` with settings of its own, which then count.
+            covers: The pool that gives the cover. A secret that was sent before gets its old cover, so that
+                sending again repeats the identical photo.
+            cover: Or one cover, recorded in the user's ledger.
+            allow_reuse: Take `cover` even if it carries another secret, and record nothing.
+            public_key_ok: Send to other machines with weights that anyone can download.
+            token: Bearer token of the server.
+
+        Returns:
+            The result, its mask at the secret's own size.
+
+        Raises:
+            ImageError, CoverError, TransportError, ReplyError, EngineError: As the steps do.
+        """
+        from hidemia.runtime import trip  # noqa: PLC0415  it brings httpx, for those who send
+
+        return trip.send(
+            self,
+            secret,
+            url,
+            covers=covers,
+            cover=cover,
+            allow_reuse=allow_reuse,
+            public_key_ok=public_key_ok,
+            token=token,
+        )
+
+    async def send_async(self, secret: Image, url: str | Transport, **settings: Any) -> Result:
+        """As `send`, off the event loop."""
+        return await asyncio.to_thread(lambda: self.send(secret, url, **settings))
+
+    def close(self) -> None:
+        """Give both engines' memory back."""
+        self._hider.close()
+        self._recoverer.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check_reply(self, reply: Image, sent: Image) -> Integrity:
+        limits = self.manifest.reply_limits
+        assert limits is not None  # noqa: S101  a client's manifest without them does not load
+        changed = similarity.changed_share(reply, sent)
+        if changed == 0:
+            raise ReplyError(
+                "reply: expected a photo that differs from the one sent, got the same photo; "
+                "the server did not analyse it: check the address"
+            )
+        decibel = similarity.psnr(reply, sent)
+        if decibel < limits.min_psnr_db:
+            raise ReplyError(
+                f"reply: expected at least {limits.min_psnr_db:.1f} dB against the photo sent, "
+                f"got {decibel:.1f} dB; it answers another photo or was altered on the way: send again"
+            )
+        if changed < limits.min_changed_share:
+            raise ReplyError(
+                f"reply: expected at least {limits.min_changed_share:.1%} of values to differ from the photo "
+                f"sent, got {changed:.1%}; the server did not analyse it: check the address"
+            )
+        return Integrity(psnr_db=decibel, changed_share=changed)
+
+    def _result(
+        self,
+        probability: NDArray[np.float32],
+        size: tuple[int, int] | None,
+        integrity: Integrity,
+        timings_ms: dict[str, float],
+    ) -> Result:
+        manifest = self.manifest
+        mask = label = None
+        if not np.isfinite(probability).all():
+            raise EngineError("recover: expected finite probabilities, got others; export the bundle again")
+        if manifest.mask_threshold is not None and manifest.task == "segmentation":
+            mask = (probability >= np.float32(manifest.mask_threshold)).astype(np.uint8) * np.uint8(255)
+            mask = photo.scale_mask(mask, size) if size else mask
+        else:
+            label = manifest.classes[int(np.argmax(probability))]
+        return Result(
+            task=manifest.task,
+            classes=tuple(manifest.classes),
+            probability=probability,
+            mask=mask,
+            label=label,
+            integrity=integrity,
+            timings_ms=timings_ms,
+        )
+
+
+def _batch(image: Image) -> Image:
+    return np.ascontiguousarray(image[None])

@@ -1,0 +1,106 @@
+"""Which cover carries which secret: recorded for ever, before the stego exists, and safe across processes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from hidemia.runtime.arrays import Image
+from hidemia.runtime.errors import CoverError
+
+__all__ = ["Ledger", "default_path", "pixels_key"]
+
+_WAIT_S = 30.0
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS cover (pixels BLOB PRIMARY KEY, binding BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS cover_binding ON cover (binding)",
+    "CREATE TABLE IF NOT EXISTS spent (photo BLOB PRIMARY KEY) WITHOUT ROWID",
+)
+
+
+def default_path() -> Path:
+    """`$XDG_STATE_HOME/hidemia/covers.sqlite`, or the same under `~/.local/state`."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    home = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    return home / "hidemia" / "covers.sqlite"
+
+
+class Ledger:
+    """A durable record in SQLite. It holds hashes alone, no pixels and no names.
+
+    Args:
+        path: The database; made, with its folder, on first use. The user's own when None.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        self.path = default_path() if path is None else Path(path)
+
+    def bind(self, cover: Image, binding: bytes) -> None:
+        """Bind a cover to a secret for ever. Binding the same two again is allowed: it is a retry.
+
+        Raises:
+            CoverError: The cover carries another secret, or the ledger cannot be written.
+        """
+        if not self.try_bind(pixels_key(cover), binding):
+            raise CoverError(
+                "cover: expected one that was never used, got one that already carries another secret; "
+                "take another cover"
+            )
+
+    def try_bind(self, pixels: bytes, binding: bytes) -> bool:
+        """Bind and return whether the cover is now this binding's, atomically among all processes."""
+        with self._transaction() as database:
+            database.execute("INSERT INTO cover VALUES (?, ?) ON CONFLICT DO NOTHING", (pixels, binding))
+            (owner,) = database.execute("SELECT binding FROM cover WHERE pixels = ?", (pixels,)).fetchone()
+        return bool(owner == binding)
+
+    def bound_to(self, binding: bytes) -> set[bytes]:
+        """Keys of the covers that carry a binding's secret already."""
+        with self._transaction() as database:
+            return {row[0] for row in database.execute("SELECT pixels FROM cover WHERE binding = ?", (binding,))}
+
+    def used(self, keys: list[bytes]) -> set[bytes]:
+        """Those of `keys` whose cover carries a secret."""
+        with self._transaction() as database:
+            found = (database.execute("SELECT pixels FROM cover WHERE pixels = ?", (key,)).fetchone() for key in keys)
+            return {row[0] for row in found if row}
+
+    def is_spent(self, photo: bytes) -> bool:
+        """Whether nothing is left of a photo; spares reading it again."""
+        with self._transaction() as database:
+            return database.execute("SELECT 1 FROM spent WHERE photo = ?", (photo,)).fetchone() is not None
+
+    def mark_spent(self, photo: bytes) -> None:
+        """Note that nothing is left of a photo, nor ever will be."""
+        with self._transaction() as database:
+            database.execute("INSERT INTO spent VALUES (?) ON CONFLICT DO NOTHING", (photo,))
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        # A connection each time: no lock of ours, safe after a fork, and less than a millisecond.
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.touch(mode=0o600, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
+            with contextlib.closing(connection) as database:
+                # A bound cover stays bound when the power fails.
+                database.execute("PRAGMA synchronous = EXTRA")
+                database.execute("BEGIN IMMEDIATE")
+                for statement in _SCHEMA:
+                    database.execute(statement)
+                yield database
+                database.execute("COMMIT")
+        except (OSError, sqlite3.Error) as error:
+            raise CoverError(
+                f"{self.path}: expected a ledger of covers that can be written, got: {error}; "
+                "free the disk or fix its permissions, never delete it"
+            ) from error
+
+
+def pixels_key(cover: Image) -> bytes:
+    """SHA-256 of a cover's pixels, which its shape is part of."""
+    return hashlib.sha256(repr(cover.shape).encode() + cover.tobytes()).digest()

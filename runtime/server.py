@@ -1,0 +1,113 @@
+"""The server's half: photos in, photos out. It has no way to recover what is hidden."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hidemia.runtime.arrays import Image, check_photo
+from hidemia.runtime.bundle import Bundle
+from hidemia.runtime.engine import CPU, Engine, OnnxEngine
+from hidemia.runtime.errors import EngineError, ImageError
+from hidemia.runtime.manifest import Graph, Manifest, Precision
+
+__all__ = ["Server"]
+
+
+class Server:
+    """The analyze network of a bundle, loaded. Made by `Server.load`; safe across threads."""
+
+    def __init__(self, manifest: Manifest, engines: list[tuple[Graph, Engine]]) -> None:
+        self.manifest = manifest
+        self._engines = engines
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        provider: str = CPU,
+    ) -> Server:
+        """Open a server bundle and make its engines ready.
+
+        Args:
+            path: The bundle's folder.
+            threads: Threads of one run; the usable cores, at most 8, when None.
+            precision: The manifest's first when None.
+            provider: ONNX Runtime's execution provider; it runs there or not at all.
+
+        Raises:
+            BundleError: No bundle, a damaged one, or one of another role.
+            EngineError: The engine is absent or cannot run it.
+        """
+        bundle = Bundle.open(path, "server")
+        chosen = bundle.graph("analyze", precision=precision)
+        graphs = [
+            graph
+            for graph in bundle.manifest.graphs
+            if graph.verb == "analyze" and graph.precision == chosen.precision and "onnxruntime" in graph.backends
+        ]
+        return cls(
+            bundle.manifest,
+            [(graph, OnnxEngine(bundle, graph, threads=threads, provider=provider)) for graph in graphs],
+        )
+
+    @property
+    def image_size_px(self) -> int:
+        """Side of every photo, in and out."""
+        return self.manifest.image_size_px
+
+    def analyze(self, stego: Image) -> Image:
+        """Analyse one photo or a batch of them.
+
+        Args:
+            stego: uint8 (S, S, 3) or (N, S, S, 3), RGB, S the network's size.
+
+        Returns:
+            The replies: uint8, the same shape.
+
+        Raises:
+            ImageError: Another shape or dtype.
+            EngineError: The engine failed.
+        """
+        size = self.image_size_px
+        if not isinstance(stego, np.ndarray) or stego.ndim != 4:
+            reply: Image = self.analyze(check_photo(stego, "stego", size)[None])[0]
+            return reply
+        if stego.dtype != np.uint8 or stego.shape[1:] != (size, size, 3) or not len(stego):
+            raise ImageError(
+                f"stego: expected a uint8 batch (N, {size}, {size}, 3) in RGB, "
+                f"got {stego.dtype} {stego.shape}; pass each exactly as it was received"
+            )
+        replies, done = [], 0
+        while done < len(stego):
+            graph, engine = self._engine(len(stego) - done)
+            count = min(len(stego) - done, graph.batch[1] or len(stego))
+            photos = np.ascontiguousarray(stego[done : done + count])
+            replies.append(engine.run({"stego": photos})["reply"])
+            done += count
+        return replies[0] if len(replies) == 1 else np.concatenate(replies)
+
+    def close(self) -> None:
+        """Give the engines' memory back."""
+        for _, engine in self._engines:
+            engine.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _engine(self, batch: int) -> tuple[Graph, Engine]:
+        """The first that takes the whole batch, else the one that takes most of it."""
+        for graph, engine in self._engines:
+            if graph.serves(batch):
+                return graph, engine
+        smaller = [pair for pair in self._engines if pair[0].batch[0] <= batch]
+        if not smaller:
+            raise EngineError(f"analyze: expected a graph for batch {batch}, got none; export the bundle again")
+        return max(smaller, key=lambda pair: pair[0].batch[1] or 0)

@@ -1,0 +1,130 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from tests.micro import micro_config, micro_system
+
+from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
+from hidemia.benchmarks.command import evaluate
+from hidemia.benchmarks.evaluate import Trips, covers_of, figures
+from hidemia.export.bundles import export_model
+from hidemia.export.probes import simulated
+from hidemia.runtime.demo.landscape import photo
+from hidemia.runtime.demo.scan import write_dataset
+from hidemia.runtime.errors import DataError
+from hidemia.training.data import read_scans
+from hidemia.training.errors import DatasetError
+from hidemia.training.weights import save_weights
+
+KEYS = {
+    "task", "n_images", "covers_per_image", "stego_psnr_db", "stego_psnr_min_db", "stego_ssim", "reply_psnr_db",
+    "reply_psnr_min_db", "reply_ssim", "dsc", "asd_px", "control_identity", "control_other",
+}  # fmt: skip
+
+
+def test_covers_are_decided_by_the_name_alone():
+    assert covers_of("images/a.png", 50, 5) == covers_of("images/a.png", 50, 5)
+    assert covers_of("images/a.png", 50, 5) != covers_of("images/b.png", 50, 5)
+    assert len(set(covers_of("images/a.png", 50, 5))) == 5
+    assert sorted(covers_of("images/a.png", 3, 5)) == [0, 1, 2]
+
+
+def test_figures_by_hand():
+    full, left, none = np.ones((2, 2), bool), np.array([[1, 0], [1, 0]], bool), np.zeros((2, 2), bool)
+    trips = Trips(
+        truths=[full, left],
+        masks=[[full, left], [left, none]],
+        probabilities=[[full.astype(np.float32)] * 2] * 2,
+        identity=[none.astype(np.float32), left.astype(np.float32)],
+        stego_psnr_db=[40.0, 42.0, 44.0, 46.0],
+        stego_ssim=[0.9, 1.0, 0.9, 1.0],
+        reply_psnr_db=[30.0, 30.0, 30.0, 50.0],
+        reply_ssim=[0.5] * 4,
+    )
+    found = figures(trips, 0.5)
+    assert found["dsc"] == pytest.approx(((1 + 2 / 3) / 2 + (1 + 0) / 2) / 2)
+    assert found["control_other"] == pytest.approx(((2 / 3 + 1) / 2 + (2 / 3 + 0) / 2) / 2)
+    assert found["control_identity"] == pytest.approx((0 + 1) / 2)
+    assert (found["stego_psnr_db"], found["stego_psnr_min_db"]) == (43.0, 40.0)
+    assert (found["reply_psnr_db"], found["reply_psnr_min_db"]) == (35.0, 30.0)
+    assert found["empty_masks"] == 1
+    assert (found["n_images"], found["covers_per_image"]) == (2, 2)
+
+
+def test_figures_of_a_classifier():
+    right, wrong = np.array([0.9, 0.1], np.float32), np.array([0.2, 0.8], np.float32)
+    trips = Trips(
+        labels=[0, 1], probabilities=[[right, right], [wrong, right]], identity=[right, right],
+        stego_psnr_db=[40.0], stego_ssim=[1.0], reply_psnr_db=[40.0], reply_ssim=[1.0],
+    )  # fmt: skip
+    found = figures(trips, None)
+    assert found["accuracy"] == pytest.approx(0.75)
+    assert found["control_identity"] == pytest.approx(0.5)
+    assert "dsc" not in found
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("evaluate")
+    write_dataset(root / "data", 6, seed=3)
+    rows = (root / "data" / "index.csv").read_text().splitlines()
+    splits = ["train"] * 3 + ["val"] + ["test"] * 2
+    moved = [row.replace(",train,", f",{split},") for row, split in zip(rows[1:], splits, strict=True)]
+    (root / "data" / "index.csv").write_text("\n".join([rows[0], *moved]) + "\n")
+    (root / "covers" / "images").mkdir(parents=True)
+    lines = ["image,mask,label,split,group"]
+    for i in range(3):
+        cv2.imwrite(str(root / "covers" / "images" / f"{i}.png"), photo(i, 80)[:, :, ::-1])
+        lines.append(f"images/{i}.png,,,test,")
+    (root / "covers" / "index.csv").write_text("\n".join(lines) + "\n")
+    config = micro_config()
+    save_weights(micro_system(config), config, root / "weights", half=True)
+    export_model(root / "weights", root / "bundles", simulated(1, 64), public_key=True)
+    return root
+
+
+def arguments(root, *more):
+    bundles = root / "bundles"
+    return [
+        "--client", str(bundles / "client"), "--server", str(bundles / "server"), "--data", str(root / "data"),
+        "--covers", str(root / "covers"), *more,
+    ]  # fmt: skip
+
+
+def test_the_whole_verb(data, capsys):
+    out = data / "figures.json"
+    assert evaluate(arguments(data, "--split", "test", "--covers-per-image", "2", "--json", str(out))) == 0
+    found = json.loads(out.read_text())
+    assert found.keys() >= KEYS
+    assert (found["n_images"], found["covers_per_image"], found["task"]) == (2, 2, "segmentation")
+    assert found["control_identity"] == 0.0
+    assert 0 <= found["dsc"] <= 1
+    assert "stego_psnr_db" in capsys.readouterr().out
+
+
+def test_an_empty_split_is_an_error(data):
+    with pytest.raises(DatasetError, match="expected images of split 'nowhere'"):
+        evaluate(arguments(data, "--split", "nowhere"))
+    with pytest.raises(DatasetError, match="covers"):
+        evaluate(arguments(data, "--split", "val"))  # there are no covers of that split
+
+
+def test_an_unreadable_mask_is_named(data, tmp_path):
+    import shutil
+
+    shutil.copytree(data / "data", tmp_path / "data")
+    row = next(r for r in (tmp_path / "data" / "index.csv").read_text().splitlines() if ",test," in r)
+    (tmp_path / "data" / row.split(",")[1]).write_bytes(b"no image")
+    wrong = arguments(data, "--split", "test")
+    wrong[wrong.index("--data") + 1] = str(tmp_path / "data")
+    with pytest.raises(DataError, match=row.split(",")[1]):
+        evaluate(wrong)
+
+
+def test_baselines(data):
+    train, val = read_scans(data / "data", "train", True), read_scans(data / "data", "val", True)
+    prior = location_prior(train, val)
+    assert prior.shape == (256, 256)
+    assert prior.any()
+    assert nearest_thumbnails(train, train).tolist() == [0, 1, 2]

@@ -1,0 +1,169 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from tests.micro import micro_config, micro_system
+
+from hidemia.export.bundles import export_model
+from hidemia.export.command import export
+from hidemia.export.graphs import Hide
+from hidemia.export.parity import Parity
+from hidemia.export.probes import real, simulated
+from hidemia.runtime import Client, Server
+from hidemia.runtime.bundle import Bundle
+from hidemia.runtime.errors import ExportError
+from hidemia.training.errors import TrainingError
+from hidemia.training.weights import save_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    config = micro_config()
+    save_weights(micro_system(config), config, folder, half=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundles(weights, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bundles") / "micro"
+    export_model(weights, out, simulated(2, 64), public_key=True)
+    return out
+
+
+def test_the_runtime_reads_what_export_wrote(bundles):
+    (secret, cover), (_, other) = simulated(2, 64)
+    with Client.load(bundles / "client") as client, Server.load(bundles / "server") as server:
+        stego = client.hide(secret, cover)
+        reply = server.analyze(stego)
+        result = client.recover(reply, sent=stego)
+        both = server.analyze(np.stack([stego, other]))
+    assert result.mask is not None
+    assert result.mask.shape == (64, 64)
+    assert set(np.unique(result.mask)) <= {0, 255}
+    assert np.abs(both[0].astype(int) - reply).max() <= 1  # the other form of MoDC, the same photo
+
+
+def test_manifests_agree(bundles):
+    client, server = (Bundle.open(bundles / role, role).manifest for role in ("client", "server"))
+    assert client.pair_id == server.pair_id
+    assert [graph.path for graph in client.graphs] == ["hide.fp32.onnx", "recover.fp32.onnx"]
+    assert [(graph.path, graph.batch) for graph in server.graphs] == [
+        ("analyze.fp32.one.onnx", (1, 1)),
+        ("analyze.fp32.any.onnx", (1, None)),
+    ]
+    assert set(client.weights_sha256) == {"hider"}
+    assert set(server.weights_sha256) == {"analyzer"}
+    assert server.reply_limits is None
+
+
+def test_the_server_gets_none_of_the_hiders_weights(bundles, weights):
+    system = micro_system(micro_config())
+    hider = {value.detach().numpy().tobytes() for value in system.hider.parameters() if value.numel() >= 12}
+    found = set()
+    for file in (bundles / "server").glob("*.onnx"):
+        for tensor in onnx.load(file).graph.initializer:
+            found.add(numpy_helper.to_array(tensor).astype(np.float32).tobytes())
+    assert hider
+    assert found
+    assert not hider & found
+    client = {
+        numpy_helper.to_array(tensor).astype(np.float32).tobytes()
+        for tensor in onnx.load(bundles / "client" / "hide.fp32.onnx").graph.initializer
+    }
+    assert hider & client  # the comparison can see them where they are
+
+
+def test_deterministic(bundles, weights, tmp_path):
+    export_model(weights, tmp_path / "again", simulated(1, 64), public_key=True)
+    for role in ("client", "server"):
+        for file in (bundles / role).iterdir():
+            if file.name != "measured.json":
+                assert file.read_bytes() == (tmp_path / "again" / role / file.name).read_bytes(), file.name
+
+
+def test_measured_stays_out_of_the_manifest(bundles):
+    measured = json.loads((bundles / "server" / "measured.json").read_text())
+    one = measured["graphs"]["analyze.fp32.one.onnx"]
+    assert one["parity"]["probes"] == 2
+    assert one["latency_ms_batch_1"] > 0
+    assert "latency" not in (bundles / "server" / "manifest.json").read_text()
+
+
+def test_a_wrong_graph_is_not_shipped(weights, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    right = Hide.forward
+
+    def off_by_two(self, secret, cover):
+        stego = right(self, secret, cover)
+        return stego if torch.jit.is_tracing() else torch.where(stego > 100, stego - 2, stego + 2)
+
+    monkeypatch.setattr(Hide, "forward", off_by_two)
+    with pytest.raises(ExportError, match=r"hide\.fp32\.onnx: .* got 0\.00% and 2;"):
+        export_model(weights, out, simulated(1, 64), public_key=True)
+    assert list(tmp_path.iterdir()) == []  # nothing half-made is left
+
+
+def test_an_export_replaces_the_old_bundles_whole(weights, tmp_path):
+    out = tmp_path / "out"
+    (out / "client").mkdir(parents=True)
+    (out / "client" / "stale.onnx").write_bytes(b"old")
+    export_model(weights, out, simulated(1, 64), public_key=False)
+    assert sorted(file.name for file in out.iterdir()) == ["client", "server"]
+    assert not (out / "client" / "stale.onnx").exists()
+    assert Bundle.open(out / "client", "client").manifest.public_key is False
+
+
+def test_command_prints_the_proof(weights, tmp_path, capsys):
+    assert export(["--weights", str(weights), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "hide.fp32.onnx" in printed
+    assert "of values identical" in printed
+    assert "results agree in" in printed
+
+
+def test_command_without_weights(tmp_path):
+    with pytest.raises(TrainingError, match=r"found no config\.json"):
+        export(["--weights", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="2"):
+        export(["--weights", str(tmp_path), "--out", str(tmp_path / "out"), "--data", str(tmp_path)])
+
+
+def test_real_probes_come_from_val(tmp_path):
+    import cv2
+
+    for name in ("data", "covers"):
+        (tmp_path / name / "images").mkdir(parents=True)
+        lines = ["image,mask,label,split,group"]
+        for split, level in (("train", 10), ("val", 200)):
+            cv2.imwrite(str(tmp_path / name / "images" / f"{split}.png"), np.full((80, 80, 3), level, np.uint8))
+            lines.append(f"images/{split}.png,,,{split},")
+        (tmp_path / name / "index.csv").write_text("\n".join(lines))
+    ((secret, cover),) = real(tmp_path / "data", tmp_path / "covers", 5, 64)
+    assert (secret.shape, cover.shape) == ((64, 64, 3), (64, 64, 3))
+    assert secret.min() == secret.max() == cover.min() == cover.max() == 200
+
+
+def test_parity_budgets():
+    base = np.full((1, 10, 10, 3), 100, np.uint8)
+    one = base.copy()
+    one.flat[0] = 101
+    parity = Parity()
+    parity.add_photo(base, one)
+    assert (parity.identical_share, parity.max_levels) == (299 / 300, 1)
+    parity.require("fine")
+    half = base.copy()
+    half.flat[:2] = 101
+    parity.add_photo(base, half)
+    with pytest.raises(ExportError, match=r"99\.33% and 1"):
+        parity.require("x.onnx")
+    results = Parity()
+    truth = np.linspace(0, 1, 1000, dtype=np.float32).reshape(20, 50)
+    results.add_result(truth, truth + np.float32(0.0009), 0.5)
+    results.require("one pixel in a thousand")
+    results.add_result(truth, truth + np.float32(0.0029), 0.5)
+    with pytest.raises(ExportError, match=r"99\.70%"):
+        results.require("x.onnx")

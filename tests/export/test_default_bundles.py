@@ -1,0 +1,27 @@
+"""The bundles inside the package are what export makes of the weights in the repository."""
+
+from pathlib import Path
+
+import pytest
+from hidemia.export.bundles import export_model
+from hidemia.export.probes import simulated
+from hidemia.runtime import defaults
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def rebuilt(tmp_path_factory):
+    out = tmp_path_factory.mktemp("rebuilt") / "busi"
+    export_model(ROOT / "weights" / "busi", out, simulated(1, 224), public_key=True)
+    return out
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+def test_packaged_bundles_are_the_exported_ones(rebuilt, role):
+    packaged = Path(defaults.bundle(role))
+    names = sorted(file.name for file in (rebuilt / role).iterdir())
+    assert sorted(file.name for file in packaged.iterdir()) == names
+    for name in names:
+        if name != "measured.json":
+            assert (packaged / name).read_bytes() == (rebuilt / role / name).read_bytes(), name

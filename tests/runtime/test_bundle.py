@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from hidemia.runtime import BundleError, Client, Server
+from hidemia.runtime.bundle import Bundle
+
+
+@pytest.fixture
+def copy(model, tmp_path):
+    shutil.copytree(model.client, tmp_path / "client")
+    shutil.copytree(model.server, tmp_path / "server")
+    return tmp_path
+
+
+def test_open_and_read(model):
+    bundle = Bundle.open(model.client, "client")
+    graph = bundle.graph("recover")
+    assert bundle.read(graph) == (model.client / graph.path).read_bytes()
+    bundle.verify()
+
+
+def test_another_role(model):
+    with pytest.raises(BundleError) as caught:
+        Server.load(model.client)
+    assert str(caught.value) == (
+        f"{model.client}: expected a server bundle, got a client bundle; name the server folder"
+    )
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["nowhere", "client/hide.fp32.onnx"])
+def test_no_bundle(copy, name):
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(copy / name, "client")
+    assert str(caught.value) == (
+        f"{copy / name}: expected a client bundle, got no manifest.json; name the folder that holds it"
+    )
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["hide.fp32.onnx", "recover.fp32.onnx"])
+def test_one_flipped_byte(copy, name):
+    file = copy / "client" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(BundleError) as caught:
+        Client.load(copy / "client")
+    assert str(caught.value).startswith(f"{file}: expected SHA-256 ")
+    assert str(caught.value).endswith("the file was changed or damaged: install the bundle again")
+    assert caught.value.exit_code == 1
+
+
+def test_missing_and_cut_files(copy):
+    file = copy / "server" / "analyze.fp32.onnx"
+    size = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=f"expected {size} bytes, got {size - 1}"):
+        Bundle.open(copy / "server", "server")
+    file.unlink()
+    with pytest.raises(BundleError, match="expected a file of the bundle, got No such file or directory"):
+        Bundle.open(copy / "server", "server")
+
+
+def test_the_first_that_serves_is_taken(tiny, tmp_path, monkeypatch):
+    entry = tiny.graph_entry
+    graphs = [
+        entry("analyze", b"x", [], [], path="a", batch=(1, 1), backends=["tensorrt"], form="one"),
+        entry("analyze", b"x", [], [], path="b", batch=(1, 1), form="one"),
+        entry("analyze", b"x", [], [], path="c", batch=(1, None)),
+        entry("analyze", b"x", [], [], path="d", precision="int8"),
+    ]
+    bundle = Bundle(tmp_path, tiny.make_manifest("server", graphs))
+    assert bundle.graph("analyze").path == "b"
+    assert bundle.graph("analyze", batch=4).path == "c"
+    assert bundle.graph("analyze", precision="int8").path == "d"
+    assert bundle.graph("analyze", backend="tensorrt").path == "a"
+    with pytest.raises(BundleError) as caught:
+        bundle.graph("analyze", precision="fp16", batch=2)
+    assert str(caught.value) == (
+        f"{tmp_path}: expected a graph for analyze, fp16 on onnxruntime for batch 2, got "
+        "fp32 on tensorrt for batch 1..1, fp32 on onnxruntime for batch 1..1, fp32 on onnxruntime for batch "
+        "1.., int8 on onnxruntime for batch 1..; ask for one of these or export the bundle again"
+    )
+    assert caught.value.exit_code == 2

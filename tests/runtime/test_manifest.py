@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hidemia.runtime import BundleError
+from hidemia.runtime import manifest as manifests
+
+
+@pytest.fixture
+def manifest(model):
+    return manifests.load((model.client / "manifest.json").read_bytes())
+
+
+@pytest.fixture
+def content(model):
+    return json.loads((model.client / "manifest.json").read_bytes())
+
+
+def encode(content) -> bytes:
+    return json.dumps(content).encode()
+
+
+def test_canonical_bytes(manifest):
+    data = manifests.dump(manifest)
+    assert manifests.load(data) == manifest
+    assert manifests.dump(manifests.load(data)) == data
+    content = json.loads(data)
+    assert data == json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def test_unknown_keys_are_allowed(manifest, content):
+    content["later"] = {"a": 1}
+    content["graphs"][0]["later"] = 2
+    assert manifests.load(encode(content)) == manifest
+
+
+def change(content, path, value):
+    *parents, last = path
+    for key in parents:
+        content = content[key]
+    if value is None:
+        del content[last]
+    else:
+        content[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (["pair_id"], None, "Object missing required field `pair_id`"),
+        (["graphs", 0, "sha256"], None, "Object missing required field `sha256` - at `$.graphs[0]`"),
+        (["image_size_px"], "224", "Expected `int`, got `str` - at `$.image_size_px`"),
+        (["role"], "both", "Invalid enum value 'both' - at `$.role`"),
+        (
+            ["graphs", 1, "sha256"],
+            "XY",
+            "Expected `str` matching regex '^[0-9a-f]{64}$' - at `$.graphs[1].sha256`",
+        ),
+        (
+            ["graphs", 0, "path"],
+            "../x.onnx",
+            "Expected a path inside the bundle, got '../x.onnx' - at `$.graphs[0]`",
+        ),
+        (
+            ["graphs", 0, "path"],
+            "/x.onnx",
+            "Expected a path inside the bundle, got '/x.onnx' - at `$.graphs[0]`",
+        ),
+        (["mask_threshold"], 1.5, "Expected `float` <= 1.0 - at `$.mask_threshold`"),
+    ],
+)
+def test_what_is_wrong_and_where(content, path, value, message):
+    change(content, path, value)
+    with pytest.raises(BundleError) as caught:
+        manifests.load(encode(content), "m.json")
+    assert str(caught.value) == f"m.json: not a valid manifest: {message}; export the bundle again"
+
+
+def test_roles_and_verbs_belong_together(content):
+    content["role"] = "server"
+    with pytest.raises(BundleError, match="Expected reply_limits in a client's manifest and null in a server's"):
+        manifests.load(encode(content))
+    content["reply_limits"] = None
+    with pytest.raises(BundleError, match=r"Expected graphs for \['analyze'\] in a server bundle"):
+        manifests.load(encode(content))
+
+
+def test_segmentation_needs_a_threshold(content):
+    content["mask_threshold"] = None
+    with pytest.raises(BundleError, match="Expected a mask_threshold for segmentation"):
+        manifests.load(encode(content))
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": "1"}', b"null"])
+def test_not_a_manifest(data):
+    with pytest.raises(BundleError, match="not a valid manifest"):
+        manifests.load(data)
+
+
+def test_a_newer_schema_is_refused_before_anything_else():
+    with pytest.raises(BundleError) as caught:
+        manifests.load(b'{"schema_version": 2, "all": "else is different"}', "m.json")
+    assert str(caught.value) == "m.json: expected schema version 1, got 2; update hidemia"
+
+
+def test_etag_is_opaque_and_belongs_to_the_pair(model):
+    client, server = (manifests.load((path / "manifest.json").read_bytes()) for path in (model.client, model.server))
+    assert client.etag == server.etag
+    assert len(client.etag) == 18
+    assert client.etag.strip('"') not in client.pair_id
+
+
+def test_serves(tiny):
+    graph = tiny.graph_entry("hide", b"x", [], [], batch=(2, 8))
+    assert [graph.serves(n) for n in (1, 2, 8, 9)] == [False, True, True, False]
+    assert tiny.graph_entry("hide", b"x", [], [], batch=(1, None)).serves(1000)

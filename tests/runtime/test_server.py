@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hidemia.runtime import ImageError, Server
+
+
+def expected(photos):
+    return photos // 4 * 4 + 3 * (photos % 2)
+
+
+def test_one_and_many(server, rng):
+    photos = rng.integers(0, 256, (5, 64, 64, 3), np.uint8)
+    assert np.array_equal(server.analyze(photos), expected(photos))
+    assert np.array_equal(server.analyze(photos[0]), expected(photos[0]))
+    assert server.image_size_px == 64
+
+
+@pytest.mark.parametrize("shape", [(63, 64, 3), (64, 64), (0, 64, 64, 3), (2, 64, 64, 4), (2, 32, 32, 3)])
+def test_other_shapes(server, shape):
+    with pytest.raises(ImageError, match="stego: expected a uint8"):
+        server.analyze(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("stego", [np.zeros((64, 64, 3)), np.zeros((1, 64, 64, 3), np.float32), None])
+def test_other_types(server, stego):
+    with pytest.raises(ImageError, match="stego: expected a uint8"):
+        server.analyze(stego)
+
+
+def test_several_graphs_share_the_work(tiny, tmp_path, rng):
+    """A graph for one photo and one for two or three: five are split 3 + 2."""
+    data = tiny.analyze_graph()
+    tensors = [tiny.tensor("stego")], [tiny.tensor("reply")]
+    graphs = [
+        tiny.graph_entry("analyze", data, *tensors, path="one.onnx", batch=(1, 1), form="one"),
+        tiny.graph_entry("analyze", data, *tensors, path="any.onnx", batch=(2, 3)),
+    ]
+    for graph in graphs:
+        (tmp_path / graph.path).write_bytes(data)
+    from hidemia.runtime import manifest as manifests
+
+    (tmp_path / "manifest.json").write_bytes(manifests.dump(tiny.make_manifest("server", graphs)))
+    photos = rng.integers(0, 256, (7, 64, 64, 3), np.uint8)
+    with Server.load(tmp_path, threads=1) as server:
+        for count in range(1, 8):
+            assert np.array_equal(server.analyze(photos[:count]), expected(photos[:count]))

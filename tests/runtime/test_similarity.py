@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from hidemia.runtime import ImageError, similarity
+
+
+def test_psnr_by_hand():
+    a = np.zeros((4, 4, 3), np.uint8)
+    b = a.copy()
+    b[0, 0, 0] = 48  # mean square 48 = 2304 / 48 values
+    assert similarity.psnr(a, b) == pytest.approx(10 * math.log10(255**2 / 48))
+    assert similarity.psnr(b, a) == similarity.psnr(a, b)
+    assert similarity.psnr(a, a) == math.inf
+    assert similarity.psnr(a, np.full_like(a, 255)) == 0.0
+
+
+@pytest.mark.parametrize(("height", "width"), [(11, 11), (64, 48), (224, 224)])
+@pytest.mark.parametrize("noise", [1, 12, 90])
+def test_agrees_with_scikit_image(rng, tiny, height, width, noise):
+    a = tiny.photo(rng, height, width)
+    b = np.clip(a + rng.normal(0, noise, a.shape), 0, 255).astype(np.uint8)
+    expected = structural_similarity(
+        a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, channel_axis=2
+    )
+    assert similarity.ssim(a, b) == pytest.approx(expected, abs=1e-6)
+    assert similarity.psnr(a, b) == pytest.approx(peak_signal_noise_ratio(a, b, data_range=255), abs=1e-9)
+
+
+def test_ssim_of_equal_images_is_one(rng):
+    a = rng.integers(0, 256, (32, 32, 3), np.uint8)
+    assert similarity.ssim(a, a) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_changed_share(rng):
+    a = np.zeros((10, 10, 3), np.uint8)
+    b = a.copy()
+    b[:5] = 1
+    assert similarity.changed_share(a, b) == 0.5
+
+
+def test_wrong_shapes():
+    a = np.zeros((32, 32, 3), np.uint8)
+    for measure in (similarity.psnr, similarity.ssim, similarity.changed_share):
+        with pytest.raises(ImageError, match="expected two images of one shape"):
+            measure(a, a[:16])
+    with pytest.raises(ImageError, match="at least 11 px"):
+        similarity.ssim(a[:10], a[:10])
