@@ -26,7 +26,7 @@ def test_factor_over_the_median() -> None:
 
 
 def test_one_high_loss_does_not_move_the_median() -> None:
-    guard = fed([1.0] * 30 + [4.9] * 10)
+    guard = fed([1.0] * 30 + [4.9] * 10, factor=5)
     assert guard.exploded(5.1)
 
 
@@ -38,7 +38,7 @@ def test_first_steps_may_be_wild() -> None:
 
 
 def test_median_runs() -> None:
-    guard = fed([100.0] * 50 + [1.0] * 20, window=20)
+    guard = fed([100.0] * 50 + [1.0] * 20, window=20, factor=5)
     assert len(guard.losses) == 20
     assert guard.exploded(6.0)
 
@@ -56,6 +56,37 @@ def test_good_state_is_a_copy_each_time() -> None:
     assert second["weight"].tolist() == [1, 1, 1]
     assert second["optimizer"]["state"][0].tolist() == [0, 0]
     assert guard.rollbacks == 2
+
+
+def test_copy_that_explodes_itself_is_given_up() -> None:
+    guard = DivergenceGuard()
+    for step in (0, 100, 200, 300):
+        guard.keep({"step": step})
+    assert guard.roll_back() == {"step": 300}
+    assert guard.roll_back() == {"step": 200}  # exploded again, no new copy since
+    assert guard.roll_back() == {"step": 100}
+    assert guard.roll_back() == {"step": 100}  # three are kept, and the last is never given up
+
+
+def test_new_copy_is_trusted_again() -> None:
+    guard = DivergenceGuard()
+    guard.keep({"step": 0})
+    guard.keep({"step": 100})
+    assert guard.roll_back() == {"step": 100}
+    guard.keep({"step": 200})
+    assert guard.roll_back() == {"step": 200}
+
+
+def test_rising_loss_is_not_kept() -> None:
+    guard = fed([1.0] * 30)
+    guard.keep({"step": 0})
+    guard.accept(2.1)
+    assert not guard.healthy()
+    guard.keep({"step": 100})
+    assert guard.roll_back() == {"step": 0}
+    guard.accept(2.0)
+    assert guard.healthy()
+    assert DivergenceGuard().healthy()
 
 
 def test_gives_up() -> None:

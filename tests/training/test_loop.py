@@ -141,8 +141,8 @@ def test_averaged_weights_trail_the_trained_ones(start) -> None:
 
 
 def test_average_by_hand(start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "EMA_DECAY", 0.75)
-    run, seen = start(steps=3), []
+    monkeypatch.setattr(loop, "EMA_DECAY", 0.2)
+    run, seen = start(steps=4), []
     names = ("hider.inv1.f.conv1.weight", "analyzer.unets.ll.down.0.norm1.running_mean")
 
     def look() -> list[torch.Tensor]:
@@ -155,9 +155,9 @@ def test_average_by_hand(start, monkeypatch: pytest.MonkeyPatch) -> None:
     averaged = run.go(batch_of)
     _, *steps = [*seen, look()]
     for name, (first, *later) in zip(names, zip(*steps, strict=True), strict=True):
-        expected = first  # the first step is taken whole
-        for value in later:
-            expected = 0.75 * expected + 0.25 * value
+        expected = first  # the first step is taken whole; then the decay rises to what it was set to
+        for value, decay in zip(later, (2 / 11, 0.2, 0.2), strict=True):
+            expected = decay * expected + (1 - decay) * value
         torch.testing.assert_close(averaged.state_dict()[name].double(), expected, check_dtype=False)
         assert not torch.equal(expected, later[-1])
 

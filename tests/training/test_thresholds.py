@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from hidemia.training.data import Scans
+from hidemia.training.heads import ClassificationHead, SegmentationHead
+from hidemia.training.recipes import ModelConfig
+from hidemia.training.system import Trip
+from hidemia.training.thresholds import CANDIDATES, MARGIN_DB, with_thresholds
+
+MODEL = ModelConfig("m", image_size_px=32, form="printed")
+
+
+class Canned(nn.Module):
+    """Sends the cover. The reply is as much brighter, and in as many rows, as the secret's blue corner says; what is
+    recovered is the logit of the secret's red.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, secret: torch.Tensor, cover: torch.Tensor) -> Trip:
+        levels = secret[0, 2, 0, 0].mul(255).round().int().item()
+        reply = cover.clone()
+        reply[:, :, :levels] += levels / 255
+        recovered = torch.logit(secret[:, :1].clamp(0.01, 0.99)).expand(-1, 3, -1, -1)
+        return Trip(cover, reply, recovered, recovered, recovered[:, :1])
+
+
+def scans(lesion: int, levels: tuple[int, ...], ground: int = 0) -> Scans:
+    """Lesions of one probability, in 255ths, on ground of another."""
+    images = torch.full((len(levels), 3, 32, 32), ground, dtype=torch.uint8)
+    masks = torch.zeros(len(levels), 1, 32, 32, dtype=torch.uint8)
+    masks[:, :, 4:20, 8:24] = 255
+    images[:, :, 4:20, 8:24] = lesion
+    for image, level in zip(images, levels, strict=True):
+        image[2] = level
+    return Scans(images, masks, torch.zeros(len(levels), dtype=torch.int64), ("",))
+
+
+COVERS = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("lesion", "ground", "low", "high"), [(90, 64, 64, 90), (204, 140, 140, 204)])
+def test_threshold_is_the_one_with_the_best_dice(lesion: int, ground: int, low: int, high: int) -> None:
+    config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(lesion, (2, 4), ground), COVERS)
+    assert low / 255 < config.mask_threshold <= high / 255  # anything between finds the lesion exactly
+    assert any(abs(config.mask_threshold - candidate) < 1e-3 for candidate in CANDIDATES.tolist())
+
+
+def test_limits_of_the_reply_by_hand() -> None:
+    # 2 levels brighter in 2 of 32 rows is the least changed reply, 4 levels in 4 rows the most changed.
+    config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(200, (2, 4, 3)), COVERS)
+    assert config.reply_min_changed_share == pytest.approx(2 / 32 / 4, abs=1e-4)
+    worst = 10 * math.log10(255**2 / (4**2 * 4 / 32))
+    assert config.reply_min_psnr_db == pytest.approx(worst - MARGIN_DB, abs=0.05)
+
+
+def test_classes_need_no_mask_threshold() -> None:
+    bare = scans(200, (2, 4))
+    bare = Scans(bare.images, None, bare.labels, bare.classes)
+    config = with_thresholds(Canned(ClassificationHead(2)), MODEL, bare, COVERS)
+    assert config.mask_threshold == MODEL.mask_threshold
+    assert config.reply_min_changed_share != MODEL.reply_min_changed_share
+
+
+def test_nothing_else_is_touched() -> None:
+    config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(200, (2,)), COVERS)
+    for name in ("name", "task", "classes", "image_size_px", "form", "hider", "analyzer"):
+        assert getattr(config, name) == getattr(MODEL, name)
