@@ -276,6 +276,24 @@ def test_spike_of_the_learning_rate_is_rolled_back(start, monkeypatch: pytest.Mo
     assert all(tensor.isfinite().all() for tensor in result.state_dict().values())
 
 
+def test_spike_just_before_the_good_copy(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded(monkeypatch, every=10)
+    spikes = [29]
+
+    def rate(step: int, steps: int) -> float:
+        if step in spikes:
+            spikes.remove(step)
+            return 1e6
+        return learning_rate(step, steps)
+
+    monkeypatch.setattr(loop, "learning_rate", rate)
+    run = start(steps=33)
+    run.go()
+    assert run.steps == [*range(31), 30, *range(20, 33)]  # what step 30 kept was spoiled already
+    assert run.saved()["guard"]["rollbacks"] == 2
+    assert run.losses[-1] < 2 * run.losses[0]
+
+
 def test_gives_up(start, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded(monkeypatch, patience=3)
     run = start(steps=9)
