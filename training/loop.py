@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hidemia.training.data import Batch
+from hidemia.training.errors import TrainingError
 from hidemia.training.guard import DivergenceGuard
 from hidemia.training.modc import MoDC
 from hidemia.training.stages import Objective
@@ -96,7 +97,8 @@ class StageRun:
 
     def advance(self, batch_of: Callable[[int], Batch]) -> dict[str, Tensor] | None:
         """One step: its losses, or None when it exploded and the run went back to a good state."""
-        if self.step % self.guard.every == 0 and not self.guard.returned:
+        due = self.step % self.guard.every == 0 or not self.guard.good  # none yet: just started, or resumed
+        if due and not self.guard.returned:
             self.guard.keep(self.state())
         steps = self.objective.config.steps
         for group in self.optimizer.param_groups:
@@ -105,21 +107,25 @@ class StageRun:
         self.module.train()
         losses: dict[str, Tensor] = self.module(batch_of(self.step), self.step / steps)
         total = torch.stack(list(losses.values())).sum()
-        if self.guard.exploded(total.item()):
+        if self.guard.exploded(total.item()) or not self._differentiate(total):
             log.warning("step %d: loss %.3g exploded, back to the last good state", self.step, total.item())
             slower = self.slower * 0.5
             self.restore(self.guard.roll_back())
             self.slower = slower
             return None
-        self.optimizer.zero_grad()
-        self.fabric.backward(total)
-        self.fabric.clip_gradients(self.module, self.optimizer, max_norm=1.0)
         self.optimizer.step()
         self.average.update_parameters(self.objective.system)
         self.guard.accept(total.item())
         self.step += 1
         self.guard.returned &= self.step % self.guard.every != 0
         return losses
+
+    def _differentiate(self, total: Tensor) -> bool:
+        """Clipped gradients; False when they are not finite, as they can be though the loss is."""
+        self.optimizer.zero_grad()
+        self.fabric.backward(total)
+        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=1.0, error_if_nonfinite=False)
+        return bool(norm is not None and norm.isfinite())
 
 
 def run_stage(
@@ -139,10 +145,11 @@ def run_stage(
     steps, name = objective.config.steps, checkpoint.path.stem
     run = StageRun(objective, fabric, seed)
     if checkpoint.path.is_file():
-        saved = torch.load(checkpoint.path, weights_only=True)
+        saved = torch.load(checkpoint.path, map_location=fabric.device, weights_only=True)
         run.restore(saved)
         run.guard.restore(saved["guard"])
         log.info("%s: resumed at step %d of %d", name, run.step, steps)
+    _forget_after(checkpoint.path.with_suffix(".jsonl"), run.step)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(name, total=steps, completed=run.step)
@@ -152,6 +159,8 @@ def run_stage(
                 continue
             progress.update(bar, completed=run.step)
             done = run.step == steps
+            if done and not all(value.isfinite().all() for value in run.average.state_dict().values()):
+                raise TrainingError(f"{name}: the last step diverged; resume with a lower learning rate")
             figures = validate(run.average.module) if run.step % validate_every == 0 or done else {}
             if run.step % 20 == 0 or done:
                 _write(checkpoint.path.with_suffix(".jsonl"), run.step, losses, figures, run.guard.rollbacks)
@@ -167,6 +176,13 @@ def choose_experts(objective: Objective, seed: int, step: int | None) -> None:
     for module in objective.system.analyzer.modules():
         if isinstance(module, MoDC) and module.k:
             module.active = len(module.candidates) if explore else module.k
+
+
+def _forget_after(curve: Path, step: int) -> None:
+    """Drop the rows of steps that will be run again."""
+    if curve.is_file():
+        rows = [row for row in curve.read_text().splitlines(keepends=True) if json.loads(row)["step"] <= step]
+        curve.write_text("".join(rows))
 
 
 def _write(curve: Path, step: int, losses: dict[str, Tensor], figures: dict[str, float], rollbacks: int) -> None:

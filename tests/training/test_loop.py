@@ -294,6 +294,66 @@ def test_spike_just_before_the_good_copy(start, monkeypatch: pytest.MonkeyPatch)
     assert run.losses[-1] < 2 * run.losses[0]
 
 
+def test_gradient_that_is_not_finite_is_rolled_back(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded(monkeypatch, every=3)
+    run, bad = start(steps=7, objective="hide"), [4]
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor | None:
+        if run.steps[-1] not in bad:
+            return None
+        bad.clear()
+        return gradient * math.nan
+
+    run.objective.system.hider.inv1.f.conv1.weight.register_hook(spoil)
+    run.go()
+    assert run.steps == [0, 1, 2, 3, 4, 3, 4, 5, 6]
+
+
+def test_spike_in_the_last_step_is_no_model(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "learning_rate", lambda step, steps: math.nan if step == 5 else 1e-3)
+    with pytest.raises(TrainingError, match="the last step diverged"):
+        start(steps=6, objective="hide").go()
+
+
+def test_curve_of_a_resumed_run_has_each_step_once(start) -> None:
+    first = start("cut", steps=45, every=15, objective="hide")
+
+    def batch_of(step: int) -> Batch:
+        if step == 44:
+            raise InterruptedError
+        return first.batch(step)
+
+    with pytest.raises(InterruptedError):
+        first.go(batch_of)
+    second = start("cut", steps=45, every=15, objective="hide")
+    second.go()
+    assert [row["step"] for row in second.curve()] == [20, 40, 45]
+
+
+def test_explosion_soon_after_resuming(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded(monkeypatch, every=10)
+    first = start("cut", steps=9, objective="hide")
+
+    def cut(step: int) -> Batch:
+        if step == 5:
+            raise InterruptedError
+        return first.batch(step)
+
+    with pytest.raises(InterruptedError):
+        first.go(cut)
+    second, bad = start("cut", steps=9, objective="hide"), [6]
+
+    def batch_of(step: int) -> Batch:
+        batch = second.batch(step)
+        if step in bad:
+            bad.remove(step)
+            return batch._replace(covers=batch.covers * math.nan)
+        return batch
+
+    second.go(batch_of)
+    assert second.steps == [4, 5, 6, 4, 5, 6, 7, 8]
+
+
 def test_gives_up(start, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded(monkeypatch, patience=3)
     run = start(steps=9)
