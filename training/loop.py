@@ -50,8 +50,9 @@ def learning_rate(step: int, steps: int) -> float:
 
 
 def averaging(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
-    """Exponential moving average that forgets its start: at 0.998 from the first step, a stage of a few hundred
-    steps would be validated, and handed on, with half of what it started from.
+    """Exponential moving average that forgets its start.
+
+    At 0.998 from the first step, a stage of a few hundred steps would be handed on with half of what it started from.
     """
     decay = min(EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
     get_ema_multi_avg_fn(decay)(averaged, current, updates)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from hidemia.export.bundles import export_model
 from hidemia.export.probes import simulated
 from hidemia.runtime import defaults
