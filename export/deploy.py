@@ -83,7 +83,7 @@ class BranchedConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        g = gate_weights(self.gate, x, self.k)[:, :, None, None].split(1, dim=1)
+        g = torch.split(gate_weights(self.gate, x, self.k)[:, :, None, None], 1, dim=1)
         weight = self.weight * self.factor
         total = None
         for (box, members), maps in zip(self.groups, self.maps, strict=True):
@@ -93,7 +93,7 @@ class BranchedConv(nn.Module):
             if 0 in members:  # the vanilla convolution carries the offset
                 bias = torch.cat([self.bias, self.bias.new_zeros((len(members) - 1) * self.outputs)])
             outputs = F.conv2d(x, kernels, bias, padding=(box[0] // 2, box[1] // 2))
-            for i, output in zip(members, outputs.split(self.outputs, dim=1), strict=True):
+            for i, output in zip(members, torch.split(outputs, self.outputs, dim=1), strict=True):
                 term = output if i == 0 else output * g[i - 1]
                 total = term if total is None else total + term
         return F.relu(total)
