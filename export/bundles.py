@@ -65,7 +65,8 @@ def export_model(weights: Path, out: Path, probes: Pairs, *, public_key: bool) -
     pair_id = _sha256("".join(hashes.values()).encode())
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
-        for role, part in (("client", "hider"), ("server", "analyzer")):
+        halves: tuple[tuple[Role, str], ...] = (("client", "hider"), ("server", "analyzer"))
+        for role, part in halves:
             mine = [item for item in exported if item.graph.verb in manifests.VERBS[role]]
             manifest = _manifest(config, role, pair_id, mine, {part: hashes[part]}, public_key=public_key)
             _write_bundle(Path(folder) / role, manifest, mine)
@@ -125,12 +126,12 @@ def prove(
             reference = trained if item.graph.verb == "analyze" else module
             expected, got = both(reference, engines[path], feed)
             if item.graph.verb == "recover":
-                item.parity.add_result(expected[0], got[0], config.mask_threshold)  # type: ignore[arg-type]
+                item.parity.add_result(expected[0], got[0], config.mask_threshold)
             else:
-                item.parity.add_photo(expected, got)  # type: ignore[arg-type]
+                item.parity.add_photo(expected, got)
             if item.graph.verb == "hide":
                 photos["stego"] = photos["sent"] = expected
-                photos["reply"], _ = both(trained, engines["analyze.fp32.any.onnx"], {"stego": expected})  # type: ignore[dict-item]
+                photos["reply"], _ = both(trained, engines["analyze.fp32.any.onnx"], {"stego": expected})
     for path, (_, item) in made.items():
         item.parity.require(path)
         item.latency_ms = _latency_ms(engines[path], {t.name: photos[t.name] for t in item.graph.inputs})

@@ -85,7 +85,7 @@ class BranchedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         g = torch.split(gate_weights(self.gate, x, self.k)[:, :, None, None], 1, dim=1)
         weight = self.weight * self.factor
-        total = None
+        total: Tensor | None = None
         for (box, members), maps in zip(self.groups, self.maps, strict=True):
             kernels = (weight @ maps).reshape(self.outputs, self.inputs, len(members), *box)
             kernels = kernels.permute(2, 0, 1, 3, 4).reshape(-1, self.inputs, *box)
@@ -96,6 +96,7 @@ class BranchedConv(nn.Module):
             for i, output in zip(members, torch.split(outputs, self.outputs, dim=1), strict=True):
                 term = output if i == 0 else output * g[i - 1]
                 total = term if total is None else total + term
+        assert total is not None  # noqa: S101 - there is always the vanilla convolution
         return F.relu(total)
 
 
@@ -110,7 +111,7 @@ def gate_weights(gate: nn.Module, x: Tensor, k: int) -> Tensor:
     """G of Eq. 3, as `hidemia.training.modc` computes it, in operators that every engine has: (B, n)."""
     delta = gate(F.adaptive_avg_pool2d(x, 1).flatten(1)).softmax(dim=1)
     kth = delta.topk(k, dim=1).values[:, k - 1 : k]
-    kept = delta * (delta >= kth).to(delta.dtype)
+    kept: Tensor = delta * (delta >= kth).to(delta.dtype)
     return kept / kept.sum(dim=1, keepdim=True)
 
 
@@ -141,7 +142,8 @@ class DeployConvs(nn.Module):
         self.conv1, self.conv2 = kind(block.conv1, block.norm1), kind(block.conv2, block.norm2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(self.conv1(x))
+        features: Tensor = self.conv2(self.conv1(x))
+        return features
 
 
 class DeployAttention(nn.Module):
@@ -175,10 +177,12 @@ def deployed(analyzer: Analyzer, form: Form, image_size_px: int) -> Analyzer:
     twin = copy.deepcopy(analyzer).eval()
     for unet in twin.unets.values():
         for blocks in (unet.down, unet.merge):
+            assert isinstance(blocks, nn.ModuleList)  # noqa: S101 - for the type checker
             for i, block in enumerate(blocks):
+                assert isinstance(block, DoubleConv)  # noqa: S101
                 blocks[i] = DeployConvs(block, form)
     for level, attention in twin.attention.items():
-        if attention.sources:
+        if isinstance(attention, AsyWA) and attention.sources:
             side = image_size_px // 2 // 2 ** int(level)
             twin.attention[level] = DeployAttention(attention, twin.config.width * 2 ** int(level), side)
     return twin

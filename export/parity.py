@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -73,7 +74,7 @@ def session(data: bytes) -> onnxruntime.InferenceSession:
 
 def both(
     module: nn.Module, engine: onnxruntime.InferenceSession, feed: Mapping[str, NDArray[np.uint8]]
-) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Run one batch through PyTorch and through the engine: (expected, got)."""
     with torch.no_grad():
         expected = module(*(torch.from_numpy(value) for value in feed.values())).numpy()

@@ -41,9 +41,10 @@ def to_onnx(
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but the one that replaces it leaves a higher opset than was asked for.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
-            module.eval(), inputs, buffer, input_names=input_names, output_names=[output_name],
+            module.eval(), inputs, buffer,  # type: ignore[arg-type]
+            input_names=input_names, output_names=[output_name],
             dynamic_axes=axes, opset_version=OPSET, do_constant_folding=False, dynamo=False,
         )  # fmt: skip
     model = onnx.load_from_string(buffer.getvalue())
@@ -54,7 +55,8 @@ def to_onnx(
     store_in_half(model)
     onnx.checker.check_model(model, full_check=True)
     check(model)
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 def store_in_half(model: ModelProto) -> None:
