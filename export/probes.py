@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import simulate
-from hidemia.training.data import read_covers, read_scans
+from hidemia.runtime.photo import fit, load
+from hidemia.training.data import read_rows
 
 Pairs = list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 
@@ -21,19 +22,12 @@ def simulated(count: int, size_px: int) -> Pairs:
 
 def real(data: Path, covers: Path, count: int, size_px: int) -> Pairs:
     """Secrets and covers of the ``val`` splits, each (S, S, 3) uint8, evenly spread over the split."""
-    secrets = read_scans(data, "val", segmentation=False).images
-    photos = read_covers(covers, "val", size_px)
+    secrets, photos = read_rows(data, "val"), read_rows(covers, "val")
     step = max(1, len(secrets) // count)
     return [
         (
-            _square(secrets[i * step].permute(1, 2, 0).numpy(), size_px),
-            photos[i % len(photos)].permute(1, 2, 0).numpy(),
+            fit(load(data / secrets[i * step]["image"]), size_px),
+            fit(load(covers / photos[i % len(photos)]["image"]), size_px),
         )
         for i in range(min(count, len(secrets)))
     ]
-
-
-def _square(image: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
-    from hidemia.runtime.photo import fit  # noqa: PLC0415 - scaled as the client scales
-
-    return fit(image, size_px)
