@@ -67,7 +67,7 @@ One training, seed {recipe.seed}; no spread over seeds was measured, and no plai
 
 454 images of BUSI and 120 simulated scans (`python -m hidemia.runtime.demo.scan --count 120 --seed 1000`), 512 photos
 (BSDS500 and COCO) as covers. BUSI carries no patient identity: images of one patient may lie on both sides of
-the split, although near-copies were kept together. Two cores of an AMD EPYC (Zen 5), bfloat16, about 100 minutes:
+the split, although near-copies were kept together. Two cores of an AMD EPYC (Zen 5), bfloat16, about 90 minutes:
 
     hidemia train {model.name} --data BUSI --simulated SIMULATED --covers COVERS
 
@@ -78,7 +78,8 @@ the split, although near-copies were kept together. Two cores of an AMD EPYC (Ze
 The objectives are described in `training/stages.py`. Other than in the paper, because it served better here:
 hider and analyzer learn together before the analyzer is refined on the frozen hider; the mask is read from the
 difference between what R finds in reply and stego; every band is residual; `project` diagonals; width 16 with four
-levels. There was no teacher and no distillation.
+levels. There was no teacher and no distillation. The first
+stage saw 160 scans of an earlier draft of the simulator instead of the 120.
 
 ## Use and limits
 
