@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.benchmarks.metrics import dice
-from hidemia.training.data import Scans
+from hidemia.training.data import Scans, scaled
 
 THUMBNAIL_PX = 48
 
@@ -27,8 +27,6 @@ def nearest_thumbnails(train: Scans, test: Scans) -> NDArray[np.int64]:
     """For each test image the training image whose 48-pixel grey thumbnail correlates best, (N,)."""
 
     def thumbnails(scans: Scans) -> NDArray[np.float32]:
-        from hidemia.training.data import scaled  # noqa: PLC0415
-
         grey = scaled(scans.images, THUMBNAIL_PX).mean(dim=1).flatten(1)
         grey = grey - grey.mean(dim=1, keepdim=True)
         return (grey / grey.norm(dim=1, keepdim=True).clamp_min(1e-6)).numpy()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -197,5 +198,8 @@ def _write(curve: Path, step: int, losses: dict[str, Tensor], figures: dict[str,
 def save_atomically(state: dict[str, Any], path: Path) -> None:
     """Write beside the file and rename: a power cut leaves the old checkpoint or the new one."""
     partial = path.with_suffix(".partial")
-    torch.save(state, partial)
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())  # else the new name could reach the disk before the bytes
     partial.replace(path)

@@ -1,7 +1,7 @@
 """The stages of training, as objectives: what each one computes from a batch and minimises.
 
-The paper's Algorithm 1 trains the analyzer on a frozen hider first. On a frozen hider short runs learn nothing
-(0.19 DSC, where the location prior has 0.31); hider and analyzer learn together. So the order here is:
+The paper's Algorithm 1 trains the analyzer on a frozen hider first. Here hider and analyzer learn together before
+that, so that the hider learns to hide what the analyzer can read. The order is:
 
 1. `Hide`      the hider alone, on crops.
 2. `Read`      hider and analyzer; the analyzer's features are supervised directly, nothing is recovered yet.

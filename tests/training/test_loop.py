@@ -3,6 +3,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -434,8 +435,8 @@ def test_saving_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     save_atomically({"step": 1}, path)
     assert list(tmp_path.iterdir()) == [path]
 
-    def cut(state: object, target: Path) -> None:
-        Path(target).write_bytes(b"half a fi")
+    def cut(state: object, target: BinaryIO) -> None:
+        target.write(b"half a fi")
         raise InterruptedError
 
     monkeypatch.setattr(torch, "save", cut)
