@@ -7,11 +7,13 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
+from hidemia.runtime.engine import DEVICES, EngineSettings
 from hidemia.runtime.errors import HidemiaError
+from hidemia.runtime.manifest import Precision
 
-__all__ = ["Parser", "check_output", "positive", "say", "usage_error", "write"]
+__all__ = ["Parser", "check_output", "engine_settings", "positive", "say", "usage_error", "write"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,14 +26,26 @@ class Parser(argparse.ArgumentParser):
         """Raise `HidemiaError` with the way to the help."""
         raise usage_error(f"{message}; see {self.prog} --help")
 
-    def add_threads(self) -> None:
-        """Add `--threads`."""
+    def add_engine(self) -> None:
+        """Add `--precision`, `--engine`, `--device` and `--threads`; `engine_settings` reads them."""
+        self.add_argument("--precision", choices=get_args(Precision), help="default: the bundle's first")
+        self.add_argument("--engine", choices=list(DEVICES), default="onnxruntime", help="default: onnxruntime")
+        self.add_argument("--device", metavar="NAME", default="cpu", help="where the engine runs (default: cpu)")
         self.add_argument(
             "--threads",
             type=positive,
             metavar="N",
             help="threads of the engine (default: the usable cores, at most 8)",
         )
+
+
+def engine_settings(options: argparse.Namespace) -> EngineSettings:
+    """The engine that the options of `Parser.add_engine` ask for.
+
+    Raises:
+        EngineError: The engine has no such device.
+    """
+    return EngineSettings(backend=options.engine, device=options.device, threads=options.threads)
 
 
 def usage_error(message: str) -> HidemiaError:

@@ -14,7 +14,7 @@ from hidemia.runtime import photo, similarity
 from hidemia.runtime.arrays import Image, check_image, check_photo
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.covers import CoverPool
-from hidemia.runtime.engine import CPU, Engine, OnnxEngine
+from hidemia.runtime.engine import Engine, EngineSettings, open_engine
 from hidemia.runtime.errors import EngineError, ImageError, ReplyError
 from hidemia.runtime.manifest import Manifest, Precision
 from hidemia.runtime.result import Integrity, Result
@@ -38,25 +38,24 @@ class Client:
         cls,
         path: str | Path,
         *,
-        threads: int | None = None,
         precision: Precision | None = None,
-        provider: str = CPU,
+        engine: EngineSettings | None = None,
     ) -> Client:
         """Open a client bundle and make both engines ready.
 
         Args:
             path: The bundle's folder.
-            threads: Threads of one run; the usable cores, at most 8, when None.
             precision: The manifest's first when None.
-            provider: ONNX Runtime's execution provider; it runs there or not at all.
+            engine: What runs the graphs, and where; ONNX Runtime on the CPU when None.
 
         Raises:
             BundleError: No bundle, a damaged one, or one of another role.
             EngineError: The engine is absent or cannot run it.
         """
         bundle = Bundle.open(path, "client")
-        hider = OnnxEngine(bundle, bundle.graph("hide", precision=precision), threads=threads, provider=provider)
-        recoverer = OnnxEngine(bundle, bundle.graph("recover", precision=precision), threads=threads, provider=provider)
+        settings = engine or EngineSettings()
+        graphs = [bundle.graph(verb, precision=precision, backend=settings.backend) for verb in ("hide", "recover")]
+        hider, recoverer = (open_engine(bundle, graph, settings) for graph in graphs)
         return cls(bundle.manifest, hider, recoverer)
 
     @property

@@ -1,26 +1,65 @@
-"""Running one graph: a small interface, and ONNX Runtime behind it."""
+"""Running one graph: a small interface, what may be asked of it, and the one way to get an engine.
+
+Each backend is a module of its own that is imported when it is asked for: `onnx_engine` is ONNX Runtime.
+"""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from numpy.typing import NDArray
 
 from hidemia.runtime.bundle import Bundle
-from hidemia.runtime.errors import BundleError, EngineError
-from hidemia.runtime.manifest import Graph, Tensor
+from hidemia.runtime.errors import EngineError
+from hidemia.runtime.manifest import Graph
 
-__all__ = ["CPU", "Arrays", "Engine", "OnnxEngine", "usable_threads"]
+__all__ = ["DEVICES", "Arrays", "Backend", "Engine", "EngineSettings", "open_engine", "usable_threads"]
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+Backend: TypeAlias = Literal["onnxruntime"]
 
-CPU = "CPUExecutionProvider"
+DEVICES: dict[str, tuple[str, ...]] = {"onnxruntime": ("cpu", "cuda", "tensorrt")}
+"""Where each backend can run a graph; for ONNX Runtime, its execution providers."""
 
-_ONNX_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+_OPENERS = {"onnxruntime": "hidemia.runtime.onnx_engine:OnnxEngine"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """Which engine runs a bundle's graphs, and with what. It runs there or not at all.
+
+    Attributes:
+        backend: The inference engine, a key of `DEVICES`.
+        device: Where it runs, one of the backend's `DEVICES`.
+        threads: Threads of one run on the CPU; `usable_threads()` when None.
+
+    Raises:
+        EngineError: A value that no backend knows.
+    """
+
+    backend: Backend = "onnxruntime"
+    device: str = "cpu"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in get_args(Backend):
+            raise EngineError(
+                f"engine: expected one of {', '.join(DEVICES)}, got {self.backend!r}; ask for one of these", exit_code=2
+            )
+        if self.device not in DEVICES[self.backend]:
+            raise EngineError(
+                f"device: expected one of {', '.join(DEVICES[self.backend])} with {self.backend}, "
+                f"got {self.device!r}; ask for one of these",
+                exit_code=2,
+            )
+        if self.threads is not None and self.threads < 1:
+            raise EngineError(f"threads: expected at least 1, got {self.threads}; leave it out", exit_code=2)
 
 
 class Engine(ABC):
@@ -53,106 +92,24 @@ class Engine(ABC):
         self.close()
 
 
-class OnnxEngine(Engine):
-    """A graph in ONNX Runtime, on the provider that was asked for and on no other.
+def open_engine(bundle: Bundle, graph: Graph, settings: EngineSettings) -> Engine:
+    """Load a graph into the engine that was asked for.
 
     Args:
         bundle: Where the graph's bytes come from, hash checked.
         graph: Which of its graphs.
-        threads: Threads of one run; `usable_threads()` when None.
-        provider: The execution provider that must run it.
+        settings: Which engine, where and how.
 
     Raises:
         BundleError: The file is damaged, or its tensors are not those of the manifest.
-        EngineError: ONNX Runtime is not installed, cannot load the graph, or would run it elsewhere.
+        EngineError: The engine is not installed, cannot load the graph, or would run it elsewhere.
     """
-
-    def __init__(
-        self,
-        bundle: Bundle,
-        graph: Graph,
-        *,
-        threads: int | None = None,
-        provider: str = CPU,
-    ) -> None:
-        if threads is not None and threads < 1:
-            raise EngineError(f"threads: expected at least 1, got {threads}; leave it out", exit_code=2)
-        ort = _import_onnxruntime()
-        data = bundle.read(graph)
-        self._name = graph.path
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = usable_threads() if threads is None else threads
-        options.inter_op_num_threads = 1
-        options.use_deterministic_compute = True
-        options.log_severity_level = 4  # what fails comes back as an exception, once
-        if provider not in ort.get_available_providers():
-            raise EngineError(
-                f"{graph.path}: expected {provider}, got an onnxruntime with "
-                f"{', '.join(ort.get_available_providers())}; install the build that has it"
-            )
-        try:
-            session = ort.InferenceSession(data, options, providers=[provider])
-        except Exception as error:  # onnxruntime's errors share no base class
-            raise EngineError(f"{graph.path}: onnxruntime cannot load it: {error}; export the bundle again") from error
-        # Missing libraries make onnxruntime fall back to the CPU without a word.
-        if session.get_providers()[0] != provider:
-            raise EngineError(
-                f"{graph.path}: expected {provider}, got {session.get_providers()[0]}; "
-                "install the provider's libraries or ask for the CPU"
-            )
-        _compare(f"{graph.path} inputs", session.get_inputs(), graph.inputs)
-        _compare(f"{graph.path} outputs", session.get_outputs(), graph.outputs)
-        self._outputs = [tensor.name for tensor in graph.outputs]
-        self._session: Any = session
-
-    def run(self, inputs: Arrays) -> Arrays:
-        """Run the graph once; see `Engine.run`."""
-        session = self._session
-        if session is None:
-            raise EngineError(f"{self._name}: expected an open engine, got a closed one; load it again")
-        try:
-            outputs: Sequence[NDArray[Any]] = session.run(self._outputs, dict(inputs))
-        except Exception as error:  # onnxruntime's errors share no base class
-            raise EngineError(f"{self._name}: onnxruntime failed: {error}") from error
-        return dict(zip(self._outputs, outputs, strict=True))
-
-    def close(self) -> None:
-        """Drop the session."""
-        self._session = None
+    module, _, name = _OPENERS[settings.backend].partition(":")
+    opener: Callable[[Bundle, Graph, EngineSettings], Engine] = getattr(import_module(module), name)
+    return opener(bundle, graph, settings)
 
 
 def usable_threads() -> int:
     """Cores that this process may use, at most 8: beyond, these graphs gain nothing."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 8)
-
-
-def _import_onnxruntime() -> Any:
-    try:
-        import onnxruntime  # noqa: PLC0415  the client is useful without an engine, and starts faster
-    except ModuleNotFoundError:
-        raise EngineError("engine: expected onnxruntime, got no such package; pip install 'hidemia[cpu]'") from None
-    return onnxruntime
-
-
-def _compare(where: str, actual: Sequence[Any], expected: Sequence[Tensor]) -> None:
-    """A manifest that describes another graph is an error before the first run, not at it."""
-    got = {node.name: (_ONNX_TYPES.get(node.type, node.type), len(node.shape)) for node in actual}
-    want = {tensor.name: (tensor.dtype, len(tensor.shape)) for tensor in expected}
-    fixed = all(
-        not (isinstance(a, int) and isinstance(b, int)) or a == b
-        for node in actual
-        for tensor in expected
-        if node.name == tensor.name
-        for a, b in zip(node.shape, tensor.shape, strict=False)
-    )
-    if got != want or not fixed:
-        raise BundleError(
-            f"{where}: expected {_list(expected)}, got "
-            f"{', '.join(f'{n.name} {_ONNX_TYPES.get(n.type, n.type)} {n.shape}' for n in actual)}; "
-            "export the bundle again"
-        )
-
-
-def _list(tensors: Sequence[Tensor]) -> str:
-    return ", ".join(f"{tensor.name} {tensor.dtype} {tensor.shape}" for tensor in tensors)

@@ -8,7 +8,7 @@ import numpy as np
 
 from hidemia.runtime.arrays import Image, check_photo
 from hidemia.runtime.bundle import Bundle
-from hidemia.runtime.engine import CPU, Engine, OnnxEngine
+from hidemia.runtime.engine import Engine, EngineSettings, open_engine
 from hidemia.runtime.errors import EngineError, ImageError
 from hidemia.runtime.manifest import Graph, Manifest, Precision
 
@@ -27,32 +27,31 @@ class Server:
         cls,
         path: str | Path,
         *,
-        threads: int | None = None,
         precision: Precision | None = None,
-        provider: str = CPU,
+        engine: EngineSettings | None = None,
     ) -> Server:
         """Open a server bundle and make its engines ready.
 
         Args:
             path: The bundle's folder.
-            threads: Threads of one run; the usable cores, at most 8, when None.
             precision: The manifest's first when None.
-            provider: ONNX Runtime's execution provider; it runs there or not at all.
+            engine: What runs the graphs, and where; ONNX Runtime on the CPU when None.
 
         Raises:
             BundleError: No bundle, a damaged one, or one of another role.
             EngineError: The engine is absent or cannot run it.
         """
         bundle = Bundle.open(path, "server")
-        chosen = bundle.graph("analyze", precision=precision)
+        settings = engine or EngineSettings()
+        chosen = bundle.graph("analyze", precision=precision, backend=settings.backend)
         graphs = [
             graph
             for graph in bundle.manifest.graphs
-            if graph.verb == "analyze" and graph.precision == chosen.precision and "onnxruntime" in graph.backends
+            if graph.verb == "analyze" and graph.precision == chosen.precision and settings.backend in graph.backends
         ]
         return cls(
             bundle.manifest,
-            [(graph, OnnxEngine(bundle, graph, threads=threads, provider=provider)) for graph in graphs],
+            [(graph, open_engine(bundle, graph, settings)) for graph in graphs],
         )
 
     @property

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 
 from hidemia.runtime import defaults
 from hidemia.runtime.app import PhotoService, Settings
-from hidemia.runtime.arguments import Parser, positive, say, usage_error
+from hidemia.runtime.arguments import Parser, engine_settings, positive, say, usage_error
 from hidemia.runtime.errors import TransportError
 from hidemia.runtime.server import Server
 from hidemia.runtime.transport import is_loopback
@@ -66,7 +66,7 @@ def serve(arguments: list[str]) -> int:
     parser.add_argument("--queue-size", type=positive, default=64, metavar="N", help="photos that wait (default: 64)")
     parser.add_argument("--deadline", type=float, default=10.0, metavar="SECONDS", help="of one photo (default: 10)")
     parser.add_argument("--max-body-bytes", type=positive, default=4 << 20, metavar="N", help="default: 4 MiB")
-    parser.add_threads()
+    parser.add_engine()
     options = parser.parse_args(arguments)
     if (options.tls_cert is None) != (options.tls_key is None):
         parser.error("--tls-cert and --tls-key go together")
@@ -90,7 +90,11 @@ def serve(arguments: list[str]) -> int:
         max_body_bytes=options.max_body_bytes,
         token=token,
     )
-    with Server.load(options.server, threads=options.threads) as server, contextlib.ExitStack() as sockets:
+    engine = engine_settings(options)
+    with (
+        Server.load(options.server, precision=options.precision, engine=engine) as server,
+        contextlib.ExitStack() as sockets,
+    ):
         # The first run is the slowest, and an engine that cannot run should say so before it is asked.
         server.analyze(np.zeros((server.image_size_px, server.image_size_px, 3), np.uint8))
         service = PhotoService(server, settings)

@@ -27,6 +27,7 @@ from onnx import TensorProto, helper
 from hidemia.runtime import Client, Server
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.app import PhotoService
+from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Tensor
 from hidemia.runtime.serving import listen
 
@@ -231,13 +232,13 @@ def model(tmp_path_factory) -> Model:
 
 @pytest.fixture(scope="session")
 def server(model) -> Iterator[Server]:
-    with Server.load(model.server, threads=1) as server:
+    with Server.load(model.server, engine=EngineSettings(threads=1)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def client(model) -> Iterator[Client]:
-    with Client.load(model.client, threads=1) as client:
+    with Client.load(model.client, engine=EngineSettings(threads=1)) as client:
         yield client
 
 

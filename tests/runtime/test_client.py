@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hidemia.runtime import Client, ImageError, ReplyError
+from hidemia.runtime.engine import EngineSettings
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_an_impossible_size(client, trip):
 
 def test_classification(tiny, tmp_path, server, trip):
     sent, reply = trip
-    with Client.load(tiny.make_model(tmp_path / "m", classes=2).client, threads=1) as classifier:
+    with Client.load(tiny.make_model(tmp_path / "m", classes=2).client, engine=EngineSettings(threads=1)) as classifier:
         result = classifier.recover(reply, sent=sent)
     assert result.mask is None
     assert result.classes == ("benign", "malignant")

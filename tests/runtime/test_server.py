@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hidemia.runtime import ImageError, Server
+from hidemia.runtime.engine import EngineSettings
 
 
 def expected(photos):
@@ -43,6 +44,6 @@ def test_several_graphs_share_the_work(tiny, tmp_path, rng):
 
     (tmp_path / "manifest.json").write_bytes(manifests.dump(tiny.make_manifest("server", graphs)))
     photos = rng.integers(0, 256, (7, 64, 64, 3), np.uint8)
-    with Server.load(tmp_path, threads=1) as server:
+    with Server.load(tmp_path, engine=EngineSettings(threads=1)) as server:
         for count in range(1, 8):
             assert np.array_equal(server.analyze(photos[:count]), expected(photos[:count]))
