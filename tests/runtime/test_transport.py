@@ -55,11 +55,11 @@ def test_exchange(tiny):
 
 def test_busy_is_retried_with_the_identical_bytes(tiny, waits):
     busy = Response("busy", 503, headers={"Retry-After": "3"})
-    service = Scripted(busy, Response("bad gateway", 502), photo())
+    service = Scripted(busy, Response("bad gateway", 502), Response("died", 500), photo())
     with tiny.running(service.app) as url, Transport(url) as transport:
         assert transport.exchange(b"photo", etag=ETAG) == b"reply"
-    assert service.bodies == [b"photo"] * 3
-    assert waits == [3.0, 0.4]
+    assert service.bodies == [b"photo"] * 4
+    assert waits == [3.0, 0.4, 0.8]
 
 
 def test_busy_for_ever(tiny, waits):
@@ -81,7 +81,7 @@ def test_busy_for_ever(tiny, waits):
         (400, "check the address and the server's log"),
         (401, "check the token or the client certificate"),
         (302, "check the address and the server's log"),
-        (500, "check the address and the server's log"),
+        (501, "check the address and the server's log"),
     ],
 )
 def test_refusals_are_not_retried(tiny, status, advice):
