@@ -27,8 +27,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psutil
-import ray
 import uvicorn
+
+# Read when Ray is imported: it reports to nobody, and talks to itself through loopback, as elsewhere than on Linux.
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 
@@ -108,7 +112,7 @@ def replicas() -> list[psutil.Process]:
 @contextlib.contextmanager
 def cluster(port: int) -> Iterator[None]:
     """Ray with two replicas or more, on loopback alone, without its reports to anybody."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "HIDEMIA_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
+    os.environ |= {"HIDEMIA_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
     ray.init(
         address="local",
         num_cpus=4,
@@ -194,7 +198,7 @@ def plain_surface(good: bytes) -> list[tuple]:
             thread.join()
 
 
-def listening_elsewhere() -> list[str]:
+def connections_elsewhere() -> list[str]:
     """Connections of the whole cluster that leave this machine."""
     found = set()
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
@@ -226,7 +230,7 @@ def main() -> int:
             for job in jobs:
                 job.result()
         most = len(replicas())
-        outside = listening_elsewhere()
+        outside = connections_elsewhere()
         answers = surface(url, sent[0])
     same = answers == plain_surface(sent[0])
     times = np.array(load.seconds) if load.seconds else np.zeros(1)
