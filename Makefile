@@ -8,7 +8,7 @@ COVERS ?=
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test export train evaluate serve lint clean
+.PHONY: help demo test export train evaluate serve lock sbom audit ray lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,23 @@ evaluate: $(FULL)/.ready ## figures of the packaged model on the test split; nee
 serve: $(DEMO)/.ready ## serve the packaged model on loopback
 	$(DEMO)/bin/hidemia serve
 
+lock: $(FULL)/.ready ## renew the versions and hashes that the product is tested with, and their SBOM
+	$(FULL)/bin/uv pip compile pyproject.toml --extra cpu --extra server --universal --python-version 3.10 --upgrade \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements/runtime.txt
+	$(MAKE) sbom
+
+sbom: $(FULL)/.ready ## requirements/sbom.json: CycloneDX, with licences, of what the lock installs
+	rm -rf .venv-lock && $(PYTHON) -m venv --without-pip .venv-lock
+	$(FULL)/bin/python -m pip --python .venv-lock/bin/python install --quiet --require-hashes --only-binary :all: \
+		-r requirements/runtime.txt
+	$(FULL)/bin/python requirements/sbom.py .venv-lock requirements/sbom.json
+
+audit: $(FULL)/.ready ## known vulnerabilities of what the lock installs; asks the advisory service
+	$(FULL)/bin/python -m pip_audit --strict --require-hashes --disable-pip -r requirements/runtime.txt
+
+ray: $(FULL)/.ready ## kill replicas of a real Ray cluster under load; minutes
+	$(FULL)/bin/python tests/soak/ray_cluster.py --seconds 120
+
 lint: $(FULL)/.ready ## ruff, and mypy (strict) on runtime and export
 	$(FULL)/bin/ruff check .
 	$(FULL)/bin/ruff format --check .
@@ -40,7 +57,7 @@ lint: $(FULL)/.ready ## ruff, and mypy (strict) on runtime and export
 	$(FULL)/bin/mypy build/typing/hidemia/runtime build/typing/hidemia/export
 
 clean: ## remove what the targets made
-	rm -rf $(DEMO) $(FULL) build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO) $(FULL) .venv-lock build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(DEMO)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(DEMO)

@@ -15,14 +15,12 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -181,12 +179,17 @@ def surface(url: str, good: bytes) -> list[tuple]:
     ]
     kept = ("content-type", "etag", "cache-control", "www-authenticate", "retry-after", "allow")
     with httpx.Client(timeout=60, trust_env=False) as http:
-        answers = [http.request(method, url + path, content=body, headers=headers) for method, path, body, headers in asked]
+        answers = [
+            http.request(method, url + path, content=body, headers=headers) for method, path, body, headers in asked
+        ]
     return [(a.status_code, a.content, [a.headers.get(name) for name in kept]) for a in answers]
 
 
 def plain_surface(good: bytes) -> list[tuple]:
-    with Server.load(defaults.bundle("server"), engine=EngineSettings(threads=1)) as server, listen("127.0.0.1", 0) as at:
+    with (
+        Server.load(defaults.bundle("server"), engine=EngineSettings(threads=1)) as server,
+        listen("127.0.0.1", 0) as at,
+    ):
         config = uvicorn.Config(PhotoService(server, Settings(token=TOKEN)).photos, log_config=None)
         plain = uvicorn.Server(config)
         thread = threading.Thread(target=plain.run, args=([at],))
@@ -261,7 +264,9 @@ def main() -> int:
         for mine, theirs in zip(answers, plain_surface(sent[0]), strict=True):
             if mine != theirs:
                 sys.stderr.write(f"{str(mine)[:300]}\n  plain: {str(theirs)[:300]}\n")
-    held = load.done and report["killed"] and not load.lost and not load.wrong and same and at_start >= 2 and not outside
+    held = (
+        load.done and report["killed"] and not load.lost and not load.wrong and same and at_start >= 2 and not outside
+    )
     return 0 if held else 1
 
 
