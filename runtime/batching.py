@@ -187,11 +187,11 @@ def analyze_batch(analyze: Callable[[Image], Image], photos: Sequence[Image]) ->
     """
     try:
         replies = analyze(np.stack(photos))
+        if len(replies) != len(photos):
+            raise EngineError(f"analyze: expected {len(photos)} replies, got {len(replies)}; export again")
     except HidemiaError:
         raise
     except Exception as error:
         logger.exception("the engine failed")
         raise EngineError(f"analyze: {type(error).__name__}: {error}") from error
-    if len(replies) != len(photos):
-        raise EngineError(f"analyze: expected {len(photos)} replies, got {len(replies)}; export again")
     return replies
