@@ -13,6 +13,7 @@ from hidemia.runtime import photo
 from hidemia.runtime.arguments import Parser, positive, usage_error
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.dicom.record import Source
+from hidemia.runtime.dicom.regions import WHOLE
 from hidemia.runtime.dicom.scan import Scan, View, is_dicom, read
 from hidemia.runtime.dicom.segmentation import segmentation
 from hidemia.runtime.manifest import Manifest
@@ -37,7 +38,9 @@ def add_view(parser: Parser) -> None:
         help="centre and width (--window=-600,1500), a window's name in the file, or `range` for all values",
     )
     window.add_argument("--window-index", type=positive, metavar="N", help="which of the file's windows, from 1")
-    group.add_argument("--region", type=positive, metavar="N", help="which ultrasound region, from 1")
+    group.add_argument(
+        "--region", type=_region, metavar="N", help="which ultrasound region, from 1, or `whole` for all"
+    )
     group.add_argument("--allow-burned-in", action="store_true", help="take pixels with text burned in")
 
 
@@ -125,6 +128,10 @@ def _view(options: argparse.Namespace) -> View:
         region=options.region,
         allow_burned_in=options.allow_burned_in,
     )
+
+
+def _region(text: str) -> int | str:
+    return text if text == WHOLE else positive(text)
 
 
 def _window(text: str) -> tuple[float, float] | str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from hidemia.runtime.dicom import elements
 from hidemia.runtime.dicom.record import Crop
@@ -12,7 +12,10 @@ from hidemia.runtime.errors import ImageError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Region", "choose", "list_regions"]
+__all__ = ["WHOLE", "Region", "choose", "list_regions"]
+
+WHOLE: Literal["whole"] = "whole"
+"""In place of a region's number: the whole frame, whatever its regions say."""
 
 _TWO_DIMENSIONAL, _TISSUE = 1, 1  # PS3.3 C.8.5.5.1.1 and C.8.5.5.1.2
 _CENTIMETRE = 3
@@ -72,7 +75,8 @@ def choose(regions: list[Region], wanted: int | None, name: str) -> Region | Non
     if regions and len(tissue) != 1:
         raise ImageError(
             f"{name}: expected one ultrasound region of 2D tissue, got {numbers if tissue else 'none'} of "
-            f"{len(regions)}; " + ("name one with --region" if tissue else "choose another image")
+            f"{len(regions)}; "
+            + f"name one{'' if tissue else ' of another image'}, or take the whole frame (--region {WHOLE})"
         )
     return tissue[0] if tissue else None
 
@@ -85,7 +89,7 @@ def _region(item: Dataset, number: int, rows: int, columns: int, name: str) -> R
     if not (0 <= left < right <= columns and 0 <= top < bottom <= rows):
         raise ImageError(
             f"{name}: expected ultrasound region {number} inside {columns}x{rows}, "
-            f"got {left},{top} to {right},{bottom}; export it again"
+            f"got {left},{top} to {right},{bottom}; export it again, or take the whole frame (--region {WHOLE})"
         )
     width, height = min(right, columns - 1) - left + 1, min(bottom, rows - 1) - top + 1
     return Region(

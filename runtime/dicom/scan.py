@@ -44,13 +44,14 @@ class View:
         window: Centre and width in the units of the file (HU in CT), applied as LINEAR; the name of a window or
             table in the file; its number, from 1; or `range` for the least to the greatest value of the frame. None
             takes the file's first window, else its first table, else the range, with a warning.
-        region: Number of the ultrasound region, from 1. May be left out where one shows tissue.
+        region: Number of the ultrasound region, from 1, or `whole` for the whole frame whatever its regions say. May
+            be left out where one region shows tissue, or there is none at all.
         allow_burned_in: Take an image that says of itself that text is burned into its pixels.
     """
 
     frame: int | None = None
     window: Wish = None
-    region: int | None = None
+    region: int | Literal["whole"] | None = None
     allow_burned_in: bool = False
 
 
@@ -184,8 +185,7 @@ def _convert(dataset: Dataset, view: View, name: str) -> Scan:
     found = pixels.layout(dataset, name)
     frame = _frame(found, view.frame, name)
     annotation = _burned_in(dataset, view, name)
-    listed = regions.list_regions(dataset, found.rows, found.columns, name)
-    region = regions.choose(listed, view.region, name)
+    region = _region(dataset, found, view, name)
     stored = pixels.decode(dataset, frame, found, name)
     if found.is_colour:
         image, how = mapping.colour(stored, found)
@@ -217,6 +217,12 @@ def _frame(found: Layout, wanted: int | None, name: str) -> int:
     if wanted is not None and not 1 <= wanted <= found.frames:
         raise ImageError(f"{name}: expected a frame from 1 to {found.frames}, got {wanted}; name one of these")
     return wanted or 1
+
+
+def _region(dataset: Dataset, found: Layout, view: View, name: str) -> Region | None:
+    if view.region == regions.WHOLE:
+        return None
+    return regions.choose(regions.list_regions(dataset, found.rows, found.columns, name), view.region, name)
 
 
 def _burned_in(dataset: Dataset, view: View, name: str) -> Literal["YES", "NO", "missing"]:

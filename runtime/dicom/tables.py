@@ -37,7 +37,7 @@ def table(item: Dataset, index: int, name: str, *, signed: bool) -> tuple[Table,
     descriptor = elements.integers(item, "LUTDescriptor", name)
     count, first, bits = descriptor if len(descriptor) == 3 else (0, 0, 0)
     count = count or 1 << 16  # it does not fit into the 16 bits that it has
-    entries = _entries(item, count, name)[:count]
+    entries = _entries(item, count, bits, name)[:count]
     if len(entries) != count or not 8 <= bits <= 16 or entries.min() < 0 or entries.max() >= 1 << bits:
         raise ImageError(
             f"{name}: expected a lookup table of {count} entries of 8 to 16 bits, got {len(entries)} of {bits} bits; "
@@ -49,11 +49,11 @@ def table(item: Dataset, index: int, name: str, *, signed: bool) -> tuple[Table,
     return Table(first=first, entries=count, bits=bits, index=index, name=label), entries
 
 
-def _entries(item: Dataset, count: int, name: str) -> Entries:
+def _entries(item: Dataset, count: int, bits: int, name: str) -> Entries:
     data: Any = item.get("LUTData")
     if not isinstance(data, bytes):
         return np.array(elements.integers(item, "LUTData", name), dtype=np.int64)
-    if len(data) == count + count % 2:  # two entries of 8 bits a word
+    if bits == 8 and len(data) == count + count % 2:  # two entries of 8 bits a word
         return np.frombuffer(data, np.uint8).astype(np.int64)
     order = ">" if item.original_encoding[1] is False else "<"
     return np.frombuffer(data, f"{order}u2").astype(np.int64)
