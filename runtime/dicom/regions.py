@@ -76,7 +76,7 @@ def choose(regions: list[Region], wanted: int | None, name: str) -> Region | Non
         raise ImageError(
             f"{name}: expected one ultrasound region of 2D tissue, got {numbers if tissue else 'none'} of "
             f"{len(regions)}; "
-            + f"name one{'' if tissue else ' of another image'}, or take the whole frame (--region {WHOLE})"
+            f"name one{'' if tissue else ' of another image'}, or take the whole frame (--region {WHOLE})"
         )
     return tissue[0] if tissue else None
 

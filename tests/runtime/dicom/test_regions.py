@@ -73,7 +73,8 @@ def test_of_several_one_must_be_named(dcm):
     with pytest.raises(ImageError) as caught:
         choose(regions, None, "us.dcm")
     assert str(caught.value) == (
-        "us.dcm: expected one ultrasound region of 2D tissue, got 1, 3 of 3; name one, or take the whole frame (--region whole)"
+        "us.dcm: expected one ultrasound region of 2D tissue, got 1, 3 of 3; name one, "
+        "or take the whole frame (--region whole)"
     )
     assert choose(regions, 3, "us.dcm") is regions[2]
 

@@ -63,8 +63,8 @@ def test_ct_with_rescale_and_a_window_of_ones_own(dcm):
     assert scan.source.burned_in_annotation == "missing"
 
 
-MR = ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "MR_small_jp2klossless.dcm",
-      "MR_small_jpeg_ls_lossless.dcm", "MR_small_padded.dcm", "MR_small_expb.dcm"]  # fmt: skip
+MR = ["MR_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "MR_small_padded.dcm",
+      "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_expb.dcm"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MR)
@@ -77,7 +77,8 @@ def test_mr_with_its_window_in_every_encoding(dcm, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["SC_rgb_rle.dcm", "SC_ybr_full_422_uncompressed.dcm", "SC_rgb_dcmtk_+eb+cr.dcm", "examples_rgb_color.dcm",
+    "name",
+    ["SC_rgb_rle.dcm", "SC_ybr_full_422_uncompressed.dcm", "SC_rgb_dcmtk_+eb+cr.dcm", "examples_rgb_color.dcm",
              "ExplVR_BigEnd.dcm", "SC_rgb_jpeg_dcmtk.dcm", "examples_jpeg2k.dcm"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, in the reference
