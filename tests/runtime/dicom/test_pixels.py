@@ -34,8 +34,8 @@ def test_a_syntax_without_a_decoder_names_the_package(dcm):
 def test_a_syntax_that_needs_more_than_the_decoder_at_hand(dcm):
     """Pillow decodes this syntax at 8 bits; the file has 12."""
     assert refused(dcm.shipped("JPGExtended.dcm")) == (
-        "expected whole pixel data of frame 1 in JPEG Extended (Process 2 and 4) (1.2.840.10008.1.2.4.51), got damaged, "
-        "truncated or unknown data; copy it again, or pip install pylibjpeg pylibjpeg-libjpeg"
+        "expected whole pixel data of frame 1 in JPEG Extended (Process 2 and 4) (1.2.840.10008.1.2.4.51), got "
+        "damaged, truncated or unknown data; copy it again, or pip install pylibjpeg pylibjpeg-libjpeg"
     )
 
 
