@@ -17,7 +17,6 @@ from hidemia.runtime.client import Client
 from hidemia.runtime.covers import CoverPool
 from hidemia.runtime.dicom import Scan
 from hidemia.runtime.dicom import options as dicom
-from hidemia.runtime.manifest import Manifest
 from hidemia.runtime.result import Result
 from hidemia.runtime.server import Server
 from hidemia.runtime.transport import Transport
@@ -92,10 +91,10 @@ def recover(arguments: list[str]) -> int:
     if scan is not None and options.record is not None:
         dicom.check_record(options.record, scan.source)
     with Client.load(options.client, precision=options.precision, engine=engine_settings(options)) as client:
-        _check_result(options.out, scan, client.manifest)
+        _check_result(options.out, scan, client)
         size = options.size if scan is None else (scan.image.shape[0], scan.image.shape[1])
         result = client.recover(reply, sent=sent, size=size)
-        _write_result(options.out, result, scan, client.manifest)
+        _write_result(options.out, result, scan, client)
     return 0
 
 
@@ -138,9 +137,9 @@ def send(arguments: list[str]) -> int:
         attempts=options.attempts,
     )
     with carrier, Client.load(options.client, precision=options.precision, engine=engine_settings(options)) as client:
-        _check_result(options.out, scan, client.manifest)
+        _check_result(options.out, scan, client)
         result = client.send(secret, carrier, covers=CoverPool(options.covers), public_key_ok=options.public_key_ok)
-        _write_result(options.out, result, scan, client.manifest)
+        _write_result(options.out, result, scan, client)
     return 0
 
 
@@ -177,14 +176,14 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _check_result(path: Path, scan: Scan | None, manifest: Manifest) -> None:
+def _check_result(path: Path, scan: Scan | None, client: Client) -> None:
     suffix = path.suffix.lower()
-    if manifest.task == "classification" and suffix != ".json":
+    if client.manifest.task == "classification" and suffix != ".json":
         raise usage_error(f"--out {path}: expected .json for a classification, which has no mask, got {suffix}")
-    dicom.check_result(path, scan, manifest)
+    dicom.check_result(path, scan, client)
 
 
-def _write_result(path: Path, result: Result, scan: Scan | None, manifest: Manifest) -> None:
+def _write_result(path: Path, result: Result, scan: Scan | None, client: Client) -> None:
     """Write a result, in the geometry of the DICOM source if there is one."""
     result = result if scan is None else scan.place(result)
     suffix = path.suffix.lower()
@@ -195,7 +194,7 @@ def _write_result(path: Path, result: Result, scan: Scan | None, manifest: Manif
         write(path, png.encode_mask(result.mask))
     else:
         assert scan is not None  # noqa: S101  the same
-        write(path, dicom.encode_result(result, scan, manifest))
+        write(path, dicom.encode_result(result, scan, client))
     say(f"wrote {path}")
 
 

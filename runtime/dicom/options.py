@@ -12,11 +12,11 @@ import numpy as np
 from hidemia.runtime import photo
 from hidemia.runtime.arguments import Parser, positive, usage_error
 from hidemia.runtime.arrays import Image
+from hidemia.runtime.client import Client
 from hidemia.runtime.dicom.record import Source
 from hidemia.runtime.dicom.regions import WHOLE
 from hidemia.runtime.dicom.scan import Scan, View, is_dicom, read
 from hidemia.runtime.dicom.segmentation import segmentation
-from hidemia.runtime.manifest import Manifest
 from hidemia.runtime.result import Result
 
 __all__ = ["add_view", "check_record", "check_result", "encode_record", "encode_result", "load_secret", "load_source"]
@@ -93,7 +93,7 @@ def check_record(path: Path, source: Source) -> None:
         )
 
 
-def check_result(path: Path, scan: Scan | None, manifest: Manifest) -> None:
+def check_result(path: Path, scan: Scan | None, client: Client) -> None:
     """See before the work that a result can be written as DICOM SEG, by writing an empty one.
 
     Raises:
@@ -107,13 +107,13 @@ def check_result(path: Path, scan: Scan | None, manifest: Manifest) -> None:
             f"--out {path}: expected a DICOM file as the source of a DICOM result, got none; ask for .png or .json"
         )
     where = scan.source.geometry
-    segmentation(np.zeros((where.rows, where.columns), np.uint8), scan, manifest)
+    segmentation(np.zeros((where.rows, where.columns), np.uint8), scan, client)
 
 
-def encode_result(result: Result, scan: Scan, manifest: Manifest) -> bytes:
+def encode_result(result: Result, scan: Scan, client: Client) -> bytes:
     """A result as DICOM SEG."""
     assert result.mask is not None  # noqa: S101  the verbs have refused classifications
-    return segmentation(result.mask, scan, manifest)
+    return segmentation(result.mask, scan, client)
 
 
 def encode_record(source: Source) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hidemia.runtime import manifest as manifests
 from hidemia.runtime.dicom.header import PATIENT_AND_STUDY
 from hidemia.runtime.dicom.library import guarded
 from hidemia.runtime.errors import ImageError
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from hidemia.runtime.arrays import Image
+    from hidemia.runtime.client import Client
     from hidemia.runtime.dicom.scan import Scan
 
 __all__ = ["Equipment", "segmentation"]
@@ -53,7 +52,7 @@ class Equipment:
 def segmentation(
     mask: Image,
     scan: Scan,
-    manifest: Manifest,
+    client: Client,
     *,
     equipment: Equipment | None = None,
     series_number: int = 1000,
@@ -66,7 +65,7 @@ def segmentation(
     Args:
         mask: uint8 (rows, columns) of the source's whole frame, 0 or 255; see `Scan.place`.
         scan: What the mask was found in.
-        manifest: The client's, for the model and the name of its class.
+        client: What recovered it, for the model, its manifest's hash and the name of its class.
         equipment: The device, if it shall be named.
         series_number: Of the new series.
 
@@ -85,20 +84,18 @@ def segmentation(
     if missing:
         raise ImageError(f"{scan.name}: expected {missing[0]} for a DICOM SEG to refer to, got none; ask for .json")
     with guarded(scan.name, "patient, study and position that a DICOM SEG can take over"):
-        seg = _segmentation(mask, scan, manifest, equipment, series_number)
+        seg = _segmentation(mask, scan, client, equipment, series_number)
         _refer(seg, scan)
         stream = io.BytesIO()
         seg.save_as(stream, enforce_file_format=True)
         return stream.getvalue()
 
 
-def _segmentation(
-    mask: Image, scan: Scan, manifest: Manifest, equipment: Equipment | None, series_number: int
-) -> Dataset:
+def _segmentation(mask: Image, scan: Scan, client: Client, equipment: Equipment | None, series_number: int) -> Dataset:
     import highdicom  # noqa: PLC0415  an extra, and slow to import
     from highdicom.seg import Segmentation, SegmentationTypeValues  # noqa: PLC0415
 
-    digest = hashlib.sha256(manifests.dump(manifest)).hexdigest()
+    manifest, digest = client.manifest, client.manifest_sha256
     software = _version()
     seg: Dataset = Segmentation(
         source_images=[_source(scan)],

@@ -30,12 +30,12 @@ VALUES = st.one_of(
 BOUNDED = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def attempt(path, manifest) -> None:
+def attempt(path, client) -> None:
     message = None
     try:
         scan = dicom.read(path, View(frame=1, allow_burned_in=True))
         where = scan.source.geometry
-        dicom.segmentation(np.zeros((where.rows, where.columns), np.uint8), scan, manifest)
+        dicom.segmentation(np.zeros((where.rows, where.columns), np.uint8), scan, client)
     except ImageError as error:
         message = str(error)
     if message is None:
@@ -70,7 +70,7 @@ def test_changed_headers(dcm, client, tmp_path, name, keyword, value):
         data = changed(dcm.shipped(name), keyword, value)
     path = tmp_path / "x.dcm"
     path.write_bytes(data)
-    attempt(path, client.manifest)
+    attempt(path, client)
 
 
 @BOUNDED
@@ -82,7 +82,7 @@ def test_flipped_bytes_and_cuts(dcm, client, tmp_path, name, data):
     end = data.draw(st.one_of(st.just(len(whole)), st.integers(132, len(whole))))
     path = tmp_path / "x.dcm"
     path.write_bytes(whole[:end])
-    attempt(path, client.manifest)
+    attempt(path, client)
 
 
 @pytest.mark.parametrize("name", FILES)
