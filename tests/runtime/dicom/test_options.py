@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import cv2
 import highdicom
@@ -229,3 +230,16 @@ def test_a_damaged_file_gives_one_line(desk, dcm, hidemia, rng):
     code, lines = hidemia("hide --client client --secret cut.dcm --cover cover.png --out stego.png")
     assert (code, len(lines)) == (2, 1), lines
     assert lines[0].startswith("hidemia hide: cut.dcm: expected ")
+
+
+def test_without_the_extra_pictures_go_and_dicom_names_it(desk, dcm, hidemia, tiny, rng, monkeypatch):
+    dcm.make(rng.integers(0, 255, (40, 40), np.uint8))
+    cv2.imwrite("scan.png", tiny.secret(90, 120))
+    for package in ("pydicom", "highdicom"):
+        monkeypatch.setitem(sys.modules, package, None)
+    line = "hide --client client --cover cover.png --out stego.png --secret"
+    assert hidemia(f"{line} scan.png") == (0, [])
+    assert hidemia(f"{line} x.dcm") == (
+        1,
+        ["hidemia hide: x.dcm: expected the package pydicom to handle DICOM, got none; pip install 'hidemia[dicom]'"],
+    )
