@@ -48,13 +48,12 @@ def choose(
         given = Window(center=wish[0], width=wish[1], function="LINEAR", index=None, name=None)
         return _checked(given, name), None
     offered = list(_windows(item, name))
-    tables = [] if offered and wish is None else list(_tables(item, name, signed=bool(values.min() < 0)))
+    # A name may be a table's; a number or nothing means a table only where there is no window.
+    tables = [] if offered and not isinstance(wish, str) else list(_tables(item, name, signed=bool(values.min() < 0)))
     choices: list[tuple[Window | Table, Entries | None]] = [*((window, None) for window in offered), *tables]
     if wish is None:
         return choices[0] if choices else (whole, None)
     picked = [choice for choice in choices if wish in (choice[0].name, choice[0].index)]
-    if isinstance(wish, int):  # numbers count the windows; a file without them may have tables
-        picked = picked[:1]
     if len(picked) != 1:
         had = ", ".join(f"{choice.index} {choice.name or ''}".strip() for choice, _ in choices) or "none"
         raise ImageError(f"{name}: expected one of the file's windows ({had}), got {wish}; name one of these")

@@ -82,6 +82,9 @@ def test_windows_go_before_tables(windows, tables):
     assert choose(windows) == (SOFT, None)
     assert choose(windows, "DOWN")[0].name == "DOWN"
     assert choose(windows, 2) == (LUNG, None)
+    windows.WindowCenter, windows.WindowWidth, windows.WindowCenterWidthExplanation = 40, 400, "SOFT"
+    with pytest.raises(ImageError, match=r"expected one of the file's windows \(1 SOFT\), got 2"):
+        choose(windows, 2)
 
 
 def test_a_window_as_pydicom_applies_its_table(tables, dcm):
