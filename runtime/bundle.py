@@ -22,10 +22,12 @@ class Bundle:
     Attributes:
         path: Its folder.
         manifest: What it says about itself.
+        manifest_sha256: Of the file's bytes, by which a result names its model.
     """
 
     path: Path
     manifest: Manifest
+    manifest_sha256: str = ""
 
     @classmethod
     def open(cls, path: str | Path, role: Role) -> Bundle:
@@ -53,7 +55,7 @@ class Bundle:
                 f"{path}: expected a {role} bundle, got a {manifest.role} bundle; name the {role} folder",
                 exit_code=2,
             )
-        bundle = cls(path, manifest)
+        bundle = cls(path, manifest, hashlib.sha256(data).hexdigest())
         for graph in manifest.graphs:
             bundle._check_size(graph)
         return bundle

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 
 import pytest
@@ -86,3 +87,8 @@ def test_the_first_that_serves_is_taken(tiny, tmp_path, monkeypatch):
         "1.., int8 on onnxruntime for batch 1..; ask for one of these or export the bundle again"
     )
     assert caught.value.exit_code == 2
+
+
+def test_the_hash_of_the_manifest_is_that_of_its_bytes(model):
+    data = (model.client / "manifest.json").read_bytes()
+    assert Bundle.open(model.client, "client").manifest_sha256 == hashlib.sha256(data).hexdigest()
