@@ -29,6 +29,7 @@ from hidemia.runtime import manifest as manifests
 from hidemia.runtime.app import PhotoService
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Tensor
+from hidemia.runtime.receipt import Plan, Receipt
 from hidemia.runtime.serving import listen
 
 SIZE = 64
@@ -180,6 +181,36 @@ def make_manifest(role, graphs: list[Graph], **changes) -> Manifest:
     return Manifest(**{**values, **changes})
 
 
+def make_receipt(plan: bytes, onnx: bytes, *, of_plan=None, **changes) -> Receipt:
+    """A receipt of one plan, built with TensorRT 10.3 on an RTX 4090."""
+    about_plan = {
+        "path": "analyze.fp16.plan",
+        "sha256": hashlib.sha256(plan).hexdigest(),
+        "size_bytes": len(plan),
+        "verb": "analyze",
+        "onnx_path": "analyze.fp32.onnx",
+        "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
+        "precision": "fp16",
+        "precision_achieved": {"fp16": 40, "fp32": 2},
+        "batch": (1, 1, 8),
+        "workspace_mib": 1024,
+    }
+    values = {
+        "os": "Linux 6.8.0",
+        "architecture": "x86_64",
+        "tensorrt": "10.3.0",
+        "cuda": "12.5",
+        "driver": "555.42.06",
+        "gpu": "NVIDIA GeForce RTX 4090",
+        "compute_capability": "8.9",
+        "l4t": None,
+        "timing_cache_sha256": None,
+        "hidemia": "0.1.0",
+        "plans": [Plan(**(about_plan | (of_plan or {})))],
+    }
+    return Receipt(**(values | changes))
+
+
 def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
     """Write a client and a server bundle under `folder`; `changes` go into both manifests."""
     if classes is not None:
@@ -214,6 +245,7 @@ def tiny() -> SimpleNamespace:
         size=SIZE,
         make_model=make_model,
         make_manifest=make_manifest,
+        make_receipt=make_receipt,
         analyze_graph=analyze_graph,
         hide_graph=hide_graph,
         graph_entry=graph_entry,
