@@ -36,7 +36,7 @@ def hide(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     check_output(options.out, (".png",))
     secret, cover = photo.load(options.secret), photo.load(options.cover)
-    with Client.load(options.client, precision=options.precision, engine=engine_settings(options)) as client:
+    with _client(options) as client:
         cover = trip.take(client.manifest, secret, cover=cover, allow_reuse=options.allow_reuse)
         stego = client.hide(secret, cover)
     write(options.out, png.encode(stego))
@@ -48,13 +48,19 @@ def analyze(arguments: list[str]) -> int:
     """Run `hidemia analyze`."""
     parser = Parser("analyze", "Analyse a stego photo without extracting what is hidden, and write the reply photo.")
     parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help="server bundle")
+    parser.add_signature()
     parser.add_engine()
     parser.add_argument("stego", type=Path, metavar="STEGO.png", help="the photo as it was received")
     parser.add_argument("--out", required=True, type=Path, metavar="REPLY.png", help="where the reply goes")
     options = parser.parse_args(arguments)
     check_output(options.out, (".png",))
     stego = _load_photo(options.stego)
-    with Server.load(options.server, precision=options.precision, engine=engine_settings(options)) as server:
+    with Server.load(
+        options.server,
+        precision=options.precision,
+        engine=engine_settings(options),
+        trusted_keys=options.require_signature,
+    ) as server:
         reply = server.analyze(stego)
     write(options.out, png.encode(reply))
     say(f"wrote {options.out}")
@@ -72,7 +78,7 @@ def recover(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     check_output(options.out, _RESULTS)
     sent, reply = _load_photo(options.sent), _load_photo(options.reply)
-    with Client.load(options.client, precision=options.precision, engine=engine_settings(options)) as client:
+    with _client(options) as client:
         _check_result(options.out, client.manifest)
         result = client.recover(reply, sent=sent, size=options.size)
     _write_result(options.out, result)
@@ -116,7 +122,7 @@ def send(arguments: list[str]) -> int:
         timeout_s=options.timeout,
         attempts=options.attempts,
     )
-    with carrier, Client.load(options.client, precision=options.precision, engine=engine_settings(options)) as client:
+    with carrier, _client(options) as client:
         _check_result(options.out, client.manifest)
         result = client.send(secret, carrier, covers=CoverPool(options.covers), public_key_ok=options.public_key_ok)
     _write_result(options.out, result)
@@ -142,7 +148,21 @@ def read_token(file: Path | None) -> str | None:
 
 def _add_client(parser: Parser) -> None:
     parser.add_argument("--client", type=Path, default=defaults.bundle("client"), metavar="DIR", help="client bundle")
+    parser.add_argument(
+        "--shared-ok", action="store_true", help="load a private bundle although other accounts can read it"
+    )
+    parser.add_signature()
     parser.add_engine()
+
+
+def _client(options: argparse.Namespace) -> Client:
+    return Client.load(
+        options.client,
+        precision=options.precision,
+        engine=engine_settings(options),
+        trusted_keys=options.require_signature,
+        shared_ok=options.shared_ok,
+    )
 
 
 def _load_photo(path: Path) -> Image:

@@ -128,15 +128,22 @@ def recover_graph(classes: int | None = None) -> bytes:
 
 
 def tensor(name: str, dtype: str = "uint8", shape: list[int | str] | None = None) -> Tensor:
-    image = dtype == "uint8"
+    """An image; or, in float32, probabilities of pixels or of classes."""
+    shape = shape or ["batch", SIZE, SIZE, 3]
+    layout = {4: "NHWC", 3: "NHW", 2: "NC"}[len(shape)]
+    channels = shape[-1] if "C" in layout else 1
     return Tensor(
         name=name,
+        type="image" if "H" in layout else "probabilities",
+        format="magnitude" if "H" in layout else "classes",
+        num_channels=channels,
+        spatial_shape=shape[1:3] if "H" in layout else [],
         dtype=dtype,
-        shape=shape or ["batch", SIZE, SIZE, 3],
-        layout="NHWC" if image else "NHW",
-        colour="RGB" if image else "",
-        value_range=(0.0, 255.0) if image else (0.0, 1.0),
-        meaning=name,
+        value_range=(0.0, 255.0) if dtype == "uint8" else (0.0, 1.0),
+        channel_def={str(channel): name for channel in range(channels)},
+        shape=shape,
+        layout=layout,
+        colour_order="RGB" if dtype == "uint8" else "",
     )
 
 
@@ -230,7 +237,8 @@ def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
         "server": [(graph_entry("analyze", analyze, [tensor("stego")], [tensor("reply")]), analyze)],
     }
     for role, files in entries.items():
-        (folder / role).mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / role).mkdir(mode=0o700)
         for graph, data in files:
             (folder / role / graph.path).write_bytes(data)
         manifest = make_manifest(role, [graph for graph, _ in files], **changes)

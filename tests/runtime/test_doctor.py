@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from hidemia.runtime import cli, doctor
+from hidemia.runtime import cli, environment
 
 
 @pytest.fixture
@@ -33,13 +33,23 @@ def test_bundles(run, model, tmp_path):
 
 
 def test_a_client_bundle_that_others_can_read(run, model, tmp_path):
-    shutil.copytree(model.client, tmp_path / "client")
-    (tmp_path / "client").chmod(0o755)
-    code, lines = run("--client", tmp_path / "client")
+    folder = tmp_path / "client"
+    shutil.copytree(model.client, folder)
+    folder.chmod(0o755)
+    line = (
+        f"{folder / 'hide.fp32.onnx'}: expected a file that only its owner can read, since whoever reads it can "
+        f"recover, got mode 0644; chmod -R go= {folder}, or pass --shared-ok (shared_ok=True)"
+    )
+    code, lines = run("--client", folder)
+    assert code == 1
+    assert f"FAIL  {line}" in lines
+    code, lines = run("--client", folder, "--shared-ok")
     assert code == 0
-    assert f"warn  {tmp_path / 'client'}: whoever reads it can recover: chmod -R go= {tmp_path / 'client'}" in lines
-    (tmp_path / "client").chmod(0o700)
-    assert not any(line.startswith("warn") for line in run("--client", tmp_path / "client")[1])
+    assert f"warn  {line}" in lines
+    folder.chmod(0o700)
+    code, lines = run("--client", folder)
+    assert code == 0
+    assert not any(line.startswith("warn") for line in lines)
 
 
 def test_a_public_model_is_said_to_be_one(run, tiny, tmp_path):
@@ -71,10 +81,10 @@ def test_damage(run, model, tmp_path):
     ],
 )
 def test_engines(run, monkeypatch, installed, grade, text):
-    real = doctor._version
+    real = environment.package_version
     monkeypatch.setattr(
-        doctor,
-        "_version",
+        environment,
+        "package_version",
         lambda name: ("1.0" if name in installed else None) if name.startswith("onnxruntime") else real(name),
     )
     code, lines = run()
@@ -83,8 +93,8 @@ def test_engines(run, monkeypatch, installed, grade, text):
 
 
 def test_no_server_packages_is_a_warning(run, monkeypatch):
-    real = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "uvicorn" else real(name))
+    real = environment.package_version
+    monkeypatch.setattr(environment, "package_version", lambda name: None if name == "uvicorn" else real(name))
     code, lines = run()
     assert code == 0
     assert "warn  serve lacks uvicorn: pip install 'hidemia[server]'" in lines

@@ -47,4 +47,4 @@ def test_what_is_wrong_and_where(written, path, value, message):
 def test_another_schema():
     with pytest.raises(BundleError) as caught:
         receipt.load(b'{"schema_version": 2}', "r.json")
-    assert str(caught.value) == ("r.json: expected schema version 1, got 2; build the plans again: hidemia build")
+    assert str(caught.value) == ("r.json: expected schema version 1, got 2; update hidemia")
