@@ -34,6 +34,7 @@ Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
+GraphBytes = Annotated[int, Meta(ge=1, le=2**31)]  # the most that an ONNX file can have
 
 VERBS: dict[Role, tuple[Verb, ...]] = {"client": ("hide", "recover"), "server": ("analyze",)}
 
@@ -93,7 +94,7 @@ class Graph(Struct, frozen=True, kw_only=True):
     verb: Verb
     path: Annotated[str, Meta(min_length=1)]
     sha256: Sha256
-    size_bytes: Count
+    size_bytes: GraphBytes
     precision: Precision
     precision_achieved: str
     fp32_nodes: list[str]

@@ -37,7 +37,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     path: Annotated[str, Meta(min_length=1)]
     sha256: Sha256
-    size_bytes: Count
+    size_bytes: Annotated[int, Meta(ge=1, le=2**34)]
     verb: Verb
     onnx_path: Annotated[str, Meta(min_length=1)]
     onnx_sha256: Sha256

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from hidemia.runtime import manifest as manifests
+from hidemia.runtime.engine import EngineSettings
+from hidemia.runtime.environment import Environment
+from hidemia.runtime.explain import explain
+from hidemia.runtime.nvidia import Gpu
+
+CPU = ["CPUExecutionProvider"]
+
+
+def machine(**changes) -> Environment:
+    values = {
+        "os": "Linux 6.8.0",
+        "architecture": "x86_64",
+        "cpu": "a CPU",
+        "cores": 8,
+        "python": "3.12.3",
+        "engines": {"onnxruntime": "1.20.1"},
+    }
+    return Environment(**(values | changes))
+
+
+@pytest.fixture
+def manifest(model):
+    return manifests.load((model.server / "manifest.json").read_bytes())
+
+
+def lines(found) -> list[str]:
+    assert not any("\n" in item.text for item in found)
+    return [f"{item.grade} {item.kind} {item.text}" for item in found]
+
+
+def changed(manifest, **changes):
+    graphs = [msgspec.structs.replace(graph, **changes) for graph in manifest.graphs]
+    return msgspec.structs.replace(manifest, graphs=graphs)
+
+
+def test_nothing_to_say(manifest):
+    assert explain(manifest, machine(), providers=CPU) == []
+
+
+@pytest.mark.parametrize(
+    ("engines", "line"),
+    [
+        ({}, "FAIL engine engine: expected onnxruntime, got no such package; pip install 'hidemia[cpu]'"),
+        (
+            {"onnxruntime": "1.20.1", "onnxruntime-gpu": "1.22.0"},
+            (
+                "FAIL engine onnxruntime 1.20.1 and onnxruntime-gpu 1.22.0 overwrite each other: "
+                "uninstall all of them, then install one"
+            ),
+        ),
+    ],
+)
+def test_engines(manifest, engines, line):
+    assert lines(explain(manifest, machine(engines=engines), providers=CPU)) == [line]
+
+
+def test_a_missing_provider_and_gpu(manifest):
+    found = explain(manifest, machine(), settings=EngineSettings(device="cuda"), providers=CPU)
+    assert lines(found) == [
+        (
+            "FAIL gpu gpu: expected an NVIDIA GPU that CUDA can use, got none; "
+            "install NVIDIA's current driver, then run nvidia-smi"
+        ),
+        (
+            "FAIL provider onnxruntime: expected CUDAExecutionProvider, got CPUExecutionProvider; "
+            "pip uninstall every onnxruntime, then pip install 'hidemia[gpu]'"
+        ),
+    ]
+    here = machine(gpus=[Gpu(name="NVIDIA L4", compute_capability="8.9")])
+    offered = ["CUDAExecutionProvider", *CPU]
+    assert explain(manifest, here, settings=EngineSettings(device="cuda"), providers=offered) == []
+
+
+def test_no_graph_for_the_engine_or_the_precision(manifest):
+    assert lines(explain(changed(manifest, backends=["tensorrt"]), machine())) == [
+        (
+            "FAIL graph tiny: expected a graph for analyze, any precision on onnxruntime, got fp32 on tensorrt; "
+            "ask for one of these or export the bundle again"
+        )
+    ]
+    assert lines(explain(manifest, machine(), precision="int8")) == [
+        (
+            "FAIL graph tiny: expected a graph for analyze, int8 on onnxruntime, got fp32 on onnxruntime; "
+            "ask for one of these or export the bundle again"
+        )
+    ]
+
+
+def test_opset_and_ir_beyond_the_engine(manifest):
+    newer = changed(manifest, opset=24, ir_version=11)
+    text = (
+        "analyze.fp32.onnx: expected {} or older, which onnxruntime reads since 1.20, got {} with "
+        "onnxruntime {}; update onnxruntime, or export the bundle again"
+    )
+    assert lines(explain(newer, machine())) == [
+        "FAIL opset " + text.format("opset 21", 24, "1.20.1"),
+        "FAIL opset " + text.format("IR version 10", 11, "1.20.1"),
+    ]
+    assert [item.grade for item in explain(newer, machine(engines={"onnxruntime": "1.32.0"}))] == ["warn", "warn"]
