@@ -18,7 +18,7 @@ from hidemia.runtime import receipt as receipts
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import BundleError, ExportError
 from hidemia.runtime.examine import check_plan
-from hidemia.runtime.folder import read
+from hidemia.runtime.folder import check_writable, read
 from hidemia.runtime.manifest import Graph, Precision, Tensor
 
 DEFAULT_NAME = "photos"  # it is part of every URL: no name that says medicine
@@ -69,14 +69,14 @@ def write_repository(
         The model's folder.
 
     Raises:
-        BundleError: no server bundle, or a damaged one; no receipt, or a damaged plan.
+        BundleError: no server bundle, or a damaged one; no receipt, or a damaged plan; out cannot be written.
         ExportError: no graph takes any batch, or the name suits no URL.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise ExportError(f"name: expected letters, digits, '_', '.' and '-', got {name!r}; it is part of a URL")
     bundle = Bundle.open(server, "server")
     served = _onnx(bundle, precision) if plans is None else _plan(bundle, precision, plans)
-    out.mkdir(parents=True, exist_ok=True)
+    check_writable(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=f".{name}-") as folder:
         made = Path(folder) / name
         (made / "1").mkdir(parents=True)

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import stat
+import tempfile
 from pathlib import Path
 
 from hidemia.runtime.errors import BundleError
 
-__all__ = ["read", "size"]
+__all__ = ["check_writable", "read", "size"]
+
+
+def check_writable(folder: Path) -> None:
+    """See before the work that a folder can be made and written; it is made if it is not there.
+
+    Raises:
+        BundleError: It cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # the mode alone does not tell of read-only and full disks
+            pass
+    except OSError as error:
+        raise BundleError(
+            f"{folder}: expected a folder that this account can write, got {error.strerror}; "
+            "give it the right to, or name another folder"
+        ) from None
 
 
 def size(folder: Path, file: Path) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hidemia.runtime import folder, signature
 from hidemia.runtime import manifest as manifests
-from hidemia.runtime import signature
 from hidemia.runtime.arguments import Parser, say, write
 from hidemia.runtime.bundle import Bundle
 
@@ -26,6 +26,7 @@ def sign(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     bundle = Bundle.open(options.bundle)
     bundle.verify()
+    folder.check_writable(bundle.path)
     out = bundle.path / signature.FILE_NAME
     write(out, signature.make((bundle.path / manifests.FILE_NAME).read_bytes(), options.key))
     say(f"wrote {out}")

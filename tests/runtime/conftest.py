@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import struct
 import threading
 import time
@@ -313,6 +314,23 @@ def own_ledger(tmp_path, monkeypatch) -> None:
     """No test writes into the user's ledger."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("HIDEMIA_TOKEN", raising=False)
+
+
+@pytest.fixture
+def ordinary_account():
+    """Be nobody in particular for a while, whom modes stop; root writes everywhere."""
+
+    @contextlib.contextmanager
+    def ordinary_account() -> Iterator[None]:
+        own = os.geteuid()
+        if own == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(own)
+
+    return ordinary_account
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,27 @@ def test_no_file(inside):
         folder.read(inside, inside / ("x" * 300), 9)
     with pytest.raises(BundleError, match="expected a readable file, got embedded null byte"):
         folder.read(inside, inside / "a\0b", 9)
+
+
+def test_a_folder_that_cannot_be_written(ordinary_account):
+    with tempfile.TemporaryDirectory() as place:
+        closed = Path(place) / "closed"
+        closed.mkdir()
+        Path(place).chmod(0o755)
+        closed.chmod(0o555)
+        with ordinary_account():
+            for name in (closed, closed / "plans" / "new"):
+                with pytest.raises(BundleError) as caught:
+                    folder.check_writable(name)
+                assert str(caught.value) == (
+                    f"{name}: expected a folder that this account can write, got Permission denied; "
+                    "give it the right to, or name another folder"
+                )
+
+
+def test_a_folder_that_can(tmp_path):
+    folder.check_writable(tmp_path / "new" / "plans")
+    assert list((tmp_path / "new" / "plans").iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BundleError, match="got File exists"):
+        folder.check_writable(tmp_path / "file")

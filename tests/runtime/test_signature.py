@@ -172,6 +172,21 @@ def test_a_damaged_bundle_is_not_signed(signed, keys, capsys):
     assert not (signed.server / "manifest.sig").exists()
 
 
+def test_a_bundle_that_cannot_be_written(signed, keys, capsys, monkeypatch):
+    (signed.server / "manifest.sig").unlink()
+
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert cli.main(["sign", "--bundle", str(signed.server), "--key", str(keys / "site.key")]) == 1
+    assert capsys.readouterr().err == (
+        f"hidemia sign: {signed.server}: expected a folder that this account can write, got No space left on device; "
+        "give it the right to, or name another folder\n"
+    )
+    assert not (signed.server / "manifest.sig").exists()
+
+
 def test_the_verbs_require_it_when_told(signed, keys, tiny, rng, tmp_path, capsys):
     stego, reply = tmp_path / "s.png", tmp_path / "r.png"
     stego.write_bytes(tiny.png(64, 64))
