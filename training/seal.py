@@ -1,0 +1,50 @@
+"""The seal: how a device knows that a reply is an analysis, by its own pair's analyzer, of the photo it sent.
+
+The result is read from the grey of what R finds, the mean of its three channels. The seal uses the colour, which that
+mean does not see: the analyzer writes a fixed pattern of signs, on a grid of 8x8 tiles, into red minus blue. Where
+nothing is hidden it writes the opposite. A photo that was not analysed, was analysed by another model or was damaged
+on the way carries no pattern, or not everywhere.
+
+This is ours; the paper accepts any photo as an answer.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TILES = 8
+AMPLITUDE = 0.1  # of red minus blue in the recovered frame, in [0, 1]: agreement 1
+
+
+def pattern(seed: int) -> Tensor:
+    """The signs of a pair, (1, 1, 8, 8), -1 or 1: half of each, so that a tint agrees with none."""
+    order = torch.randperm(TILES * TILES, generator=torch.Generator().manual_seed(seed))
+    signs = torch.where(order < TILES * TILES // 2, -1.0, 1.0)
+    return signs.view(1, 1, TILES, TILES)
+
+
+def spread(signs: Tensor, height: int, width: int) -> Tensor:
+    """The pattern over a whole frame or band: (1, 1, 8, 8) -> (1, 1, height, width)."""
+    return F.interpolate(signs, size=(height, width), mode="nearest")
+
+
+def agreement(recovered: Tensor, reference: Tensor, signs: Tensor) -> Tensor:
+    """How strongly each tile carries the seal: 1 as trained, 0 not at all, -1 where nothing was hidden.
+
+    R(x_mia) and R(x_stego), each (B, 3, H, W), and a pattern -> (B, 8, 8).
+    """
+    difference = recovered - reference
+    colour = (difference[:, :1] - difference[:, 2:]) / 2
+    tile = (colour.shape[2] // TILES, colour.shape[3] // TILES)
+    return (F.avg_pool2d(colour, tile) * signs / AMPLITUDE).squeeze(1)
+
+
+def seal_loss(agreed: Tensor, hidden: Tensor) -> Tensor:
+    """Squared hinge: agreement (B, 8, 8) of at least 1 where something is hidden, of at most -1 where nothing is.
+
+    ``hidden`` is boolean, (B,).
+    """
+    side = torch.where(hidden, 1.0, -1.0).view(-1, 1, 1)
+    return F.relu(1 - side * agreed).square().mean()
