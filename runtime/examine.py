@@ -73,6 +73,7 @@ def examine(
         precision=precision,
         providers=providers,
         receipts=built,
+        folder=path,
     )
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.environment import ONNXRUNTIMES, TENSORRTS, Environment
@@ -31,6 +32,7 @@ def explain(
     precision: Precision | None = None,
     providers: Iterable[str] | None = None,
     receipts: Mapping[str, Receipt] | None = None,
+    folder: str | Path = "DIR",
 ) -> list[Mismatch]:
     """Everything that keeps a bundle from running on a machine with an engine, without loading anything.
 
@@ -41,21 +43,19 @@ def explain(
         precision: The precision that is asked for; any when None.
         providers: Execution providers of the installed ONNX Runtime; not judged when None.
         receipts: Path of each receipt beside the bundle -> the receipt; only TensorRT runs plans.
+        folder: The bundle's, for the commands that mend something.
 
     Returns:
         Nothing when it can run.
     """
     settings = settings or EngineSettings()
-    found = [*_engine(environment, settings.backend)]
-    if settings.device != "cpu" and settings.backend != "openvino":
+    backend: str = settings.backend
+    found = [*_engine(environment, backend)]
+    if settings.device != "cpu" and backend != "openvino":
         found += _accelerator(environment)
-    if settings.backend == "onnxruntime" and providers is not None:
+    if backend == "onnxruntime" and providers is not None:
         found += _provider(list(providers), settings.device)
-    graphs = [
-        graph
-        for graph in manifest.graphs
-        if settings.backend in graph.backends and precision in (None, graph.precision)
-    ]
+    graphs = [graph for graph in manifest.graphs if backend in graph.backends and precision in (None, graph.precision)]
     for verb in VERBS[manifest.role]:
         if not any(graph.verb == verb for graph in graphs):
             offered = sorted({f"{g.precision} on {'/'.join(g.backends)}" for g in manifest.graphs if g.verb == verb})
@@ -63,22 +63,20 @@ def explain(
                 fail(
                     "graph",
                     f"{manifest.name}: expected a graph for {verb}, {precision or 'any precision'} on "
-                    f"{settings.backend}, got {', '.join(offered)}; ask for one of these or export the bundle again",
+                    f"{backend}, got {', '.join(offered)}; ask for one of these or export the bundle again",
                 )
             )
     for graph in graphs:
-        found += _opset(graph, settings.backend, environment)
-    if settings.backend == "tensorrt":
+        found += _opset(graph, backend, environment)
+    if backend == "tensorrt":
         for graph in graphs:
-            found += _plans(graph, manifest, environment, receipts or {})
+            found += _plans(graph, environment, receipts or {}, f"hidemia build --{manifest.role} {folder}")
     return found
 
 
-def _plans(
-    graph: Graph, manifest: Manifest, environment: Environment, receipts: Mapping[str, Receipt]
-) -> list[Mismatch]:
-    """Nothing when one of the plans of a graph can run, else what each has against it."""
-    mend = f"hidemia build --{manifest.role} DIR --precision {graph.precision}"
+def _plans(graph: Graph, environment: Environment, receipts: Mapping[str, Receipt], build: str) -> list[Mismatch]:
+    """What one of the plans of a graph that can run is warned of; without such a one, what each has against it."""
+    mend = f"{build} --precision {graph.precision}"
     against = []
     for place, receipt in receipts.items():
         for plan in receipt.plans:

@@ -65,7 +65,8 @@ def check(data: bytes, signature: bytes | None, trusted: Sequence[str | Path], n
     """
     if not trusted:
         raise HidemiaError("trusted_keys: expected at least one file, got none; leave it out to ask for no signature")
-    keys = [_public(Path(file)) for file in trusted]
+    files = [trusted] if isinstance(trusted, str) else trusted  # a text is a sequence of texts as well
+    keys = [_public(Path(file)) for file in files]
     if signature is None:
         raise BundleError(f"{name}: expected a signature, got no such file; hidemia sign, or install a signed bundle")
     if len(signature) != SIZE_BYTES:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
@@ -103,3 +105,48 @@ def test_opset_and_ir_beyond_the_engine(manifest):
         "FAIL opset " + text.format("IR version 10", 11, "1.20.1"),
     ]
     assert [item.grade for item in explain(newer, machine(engines={"onnxruntime": "1.32.0"}))] == ["warn", "warn"]
+
+
+@pytest.fixture
+def tensorrt():
+    """Ask for TensorRT on the machine that the receipt of `tiny` comes from."""
+    return SimpleNamespace(backend="tensorrt", device="cuda"), machine(
+        engines={"tensorrt": "10.3.0"},
+        tensorrt="10.3.0",
+        cuda_driver="12.5",
+        driver="555.42.06",
+        gpus=[Gpu(name="NVIDIA GeForce RTX 4090", compute_capability="8.9")],
+    )
+
+
+def test_plans(manifest, model, tiny, tensorrt):
+    settings, here = tensorrt
+    served = changed(manifest, backends=["tensorrt"])
+    onnx = (model.server / "analyze.fp32.onnx").read_bytes()
+    fits, elsewhere = tiny.make_receipt(b"p", onnx), tiny.make_receipt(b"p", onnx, tensorrt="8.6.1")
+    foreign = tiny.make_receipt(b"p", b"another graph")
+
+    def explained(**receipts):
+        found = explain(served, here, settings=settings, receipts=receipts, folder="b/server")
+        return [(item.kind, item.text) for item in found]
+
+    build = "hidemia build --server b/server --precision fp32"
+    assert explained(a=fits) == []
+    assert explained(a=elsewhere, b=fits) == []  # one that runs is enough
+    assert explained() == [("plan", f"analyze.fp32.onnx: expected a TensorRT plan for this machine, got none; {build}")]
+    assert explained(a=elsewhere, b=foreign) == [
+        ("tensorrt", f"a: analyze.fp16.plan: expected TensorRT 8.6.1, got 10.3.0; {build}"),
+        (
+            "plan",
+            (
+                "b: analyze.fp16.plan: expected a plan of analyze.fp32.onnx "
+                f"{manifest.graphs[0].sha256[:16]}..., got one of {foreign.plans[0].onnx_sha256[:16]}...; {build}"
+            ),
+        ),
+    ]
+
+
+def test_no_tensorrt(manifest, tensorrt):
+    settings, _ = tensorrt
+    served = changed(manifest, backends=["tensorrt"])
+    assert [item.kind for item in explain(served, machine(), settings=settings)] == ["engine", "gpu", "plan"]

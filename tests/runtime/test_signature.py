@@ -48,6 +48,12 @@ def test_a_signed_bundle_loads_where_its_key_is_trusted(signed, keys):
         Server.load(signed.server, trusted_keys=[str(file) for file in files]).close()
 
 
+def test_one_file_that_is_no_list(signed, keys):
+    Client.load(signed.client, trusted_keys=str(keys / "site.pub")).close()
+    with pytest.raises(BundleError, match="got one that none of 1 made"):
+        Client.load(signed.client, trusted_keys=str(keys / "other.pub"))
+
+
 def test_it_is_plain_ed25519_over_the_bytes_of_the_file(signed, keys):
     key = serialization.load_pem_public_key((keys / "site.pub").read_bytes())
     key.verify((signed.client / "manifest.sig").read_bytes(), (signed.client / "manifest.json").read_bytes())
