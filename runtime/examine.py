@@ -65,7 +65,7 @@ def examine(
         found += [Mismatch(grade="warn", kind=item.kind, text=item.text) for item in shared] if shared_ok else shared
     built: dict[str, Receipt] = {}
     for file in sorted((path / PLANS).glob(f"*/{receipts.FILE_NAME}")):
-        found += _receipt(bundle, file, built)
+        found += _receipt(file, built)
     found += explain(
         bundle.manifest,
         environment,
@@ -108,7 +108,7 @@ def check_plan(folder: Path, plan: Plan) -> bytes:
     return data
 
 
-def _receipt(bundle: Bundle, file: Path, built: dict[str, Receipt]) -> Iterator[Mismatch]:
+def _receipt(file: Path, built: dict[str, Receipt]) -> Iterator[Mismatch]:
     """What is wrong with a folder of plans; its receipt goes into `built` when it can be read."""
     folder = file.parent
     try:
@@ -120,7 +120,7 @@ def _receipt(bundle: Bundle, file: Path, built: dict[str, Receipt]) -> Iterator[
     for plan in receipt.plans:
         yield from _refusal("plan", partial(check_plan, folder, plan))
     files = [folder / plan.path for plan in receipt.plans if (folder / plan.path).exists()]
-    guarded = [bundle.path, folder.parent, folder, file, *files]
+    guarded = [folder.parent, folder, file, *files]
     yield from _refusal("permissions", partial(permissions.check_unwritable, guarded))
 
 

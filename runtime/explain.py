@@ -55,7 +55,7 @@ def explain(
         found += _accelerator(environment)
     if backend == "onnxruntime" and providers is not None:
         found += _provider(list(providers), settings.device)
-    graphs = [graph for graph in manifest.graphs if backend in graph.backends and precision in (None, graph.precision)]
+    graphs = [graph for graph in manifest.graphs if graph.runs_on(backend) and precision in (None, graph.precision)]
     for verb in VERBS[manifest.role]:
         if not any(graph.verb == verb for graph in graphs):
             offered = sorted({f"{g.precision} on {'/'.join(g.backends)}" for g in manifest.graphs if g.verb == verb})

@@ -83,17 +83,19 @@ def _gpu(receipt: Receipt, plan: Plan, environment: Environment, mend: str) -> I
 
 
 def _cuda(receipt: Receipt, where: str, environment: Environment, mend: str) -> Iterator[Mismatch]:
-    """The CUDA major must agree; a driver older than the one of the build is worth a word."""
-    for what, got in (("CUDA", environment.cuda_runtime), ("a driver for CUDA", environment.cuda_driver)):
-        if got is None:
-            continue
-        # A driver speaks every older CUDA; the runtime library must be of the same major.
-        fits = numbers(got)[:1] >= numbers(receipt.cuda)[:1]
-        if what == "CUDA":
-            fits = numbers(got)[:1] == numbers(receipt.cuda)[:1]
-        if not fits:
-            way = mend if what == "CUDA" else NEWER_DRIVER
-            yield fail("cuda", f"{where}: expected {what} {receipt.cuda.split('.')[0]}, got {got}; {way}")
+    """A driver speaks every older CUDA. Which runtime library TensorRT will take is only known once it is loaded."""
+    built, runtime, speaks = (numbers(v)[:1] for v in (receipt.cuda, environment.cuda_runtime, environment.cuda_driver))
+    if built and speaks and speaks < built:
+        yield fail(
+            "cuda",
+            f"{where}: expected a driver for CUDA {built[0]}, got one for {environment.cuda_driver}; {NEWER_DRIVER}",
+        )
+    if built and runtime and runtime != built:
+        yield Mismatch(
+            grade="warn",
+            kind="cuda",
+            text=f"{where}: expected CUDA {built[0]}, got {environment.cuda_runtime}; if it does not load: {mend}",
+        )
     if receipt.driver and environment.driver and numbers(environment.driver) < numbers(receipt.driver):
         yield Mismatch(
             grade="warn",

@@ -117,10 +117,9 @@ def test_a_damaged_receipt(copy, plans, here, damage):
     assert found.text.startswith(f"{plans / receipts.FILE_NAME}: ")
 
 
-@pytest.mark.parametrize("what", ["plans", "folder", "receipt", "plan", "bundle"])
+@pytest.mark.parametrize("what", ["plans", "folder", "receipt", "plan"])
 def test_plans_that_others_can_write(copy, plans, here, what):
     path = {
-        "bundle": copy / "server",
         "plans": plans.parent,
         "folder": plans,
         "receipt": plans / receipts.FILE_NAME,

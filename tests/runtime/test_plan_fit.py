@@ -67,11 +67,10 @@ def test_at_home(explained):
             "compute_capability",
             "expected compute capability 8.9, got unknown (NVIDIA GeForce RTX 4090); hidemia build",
         ),
-        ({"cuda_runtime": "13.0"}, "cuda", "expected CUDA 12, got 13.0; hidemia build"),
         (
             {"cuda_driver": "11.8"},
             "cuda",
-            "expected a driver for CUDA 12, got 11.8; install NVIDIA's current driver, then run nvidia-smi",
+            "expected a driver for CUDA 12, got one for 11.8; install NVIDIA's current driver, then run nvidia-smi",
         ),
         (
             {"l4t": "36.4.3"},
@@ -96,6 +95,14 @@ def test_an_older_driver_is_worth_a_word(explained):
         )
     ]
     assert explained({"driver": "560.28"}) == []
+
+
+def test_another_cuda_runtime_is_worth_a_word(explained):
+    assert explained({"cuda_runtime": "13.0"}) == [
+        ("warn", "cuda", "analyze.fp16.plan: expected CUDA 12, got 13.0; if it does not load: hidemia build")
+    ]
+    assert explained({"cuda_runtime": None, "cuda_driver": "13.0"}) == []
+    assert explained({"cuda_runtime": "13.0"}, cuda="unknown") == []
 
 
 def test_every_mismatch_is_listed(explained):
