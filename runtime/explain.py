@@ -55,15 +55,19 @@ def explain(
         found += _accelerator(environment)
     if backend == "onnxruntime" and providers is not None:
         found += _provider(list(providers), settings.device)
-    graphs = [graph for graph in manifest.graphs if graph.runs_on(backend) and precision in (None, graph.precision)]
+    graphs = []
     for verb in VERBS[manifest.role]:
-        if not any(graph.verb == verb for graph in graphs):
-            offered = sorted({f"{g.precision} on {'/'.join(g.backends)}" for g in manifest.graphs if g.verb == verb})
+        offered = [graph for graph in manifest.graphs if graph.verb == verb]
+        fitting = [graph for graph in offered if graph.runs_on(backend) and precision in (None, graph.precision)]
+        # As they are loaded: one precision, the manifest's first unless another one is asked for.
+        graphs += [graph for graph in fitting if graph.precision == fitting[0].precision]
+        if not fitting:
+            names = sorted({f"{graph.precision} on {'/'.join(graph.backends)}" for graph in offered})
             found.append(
                 fail(
                     "graph",
                     f"{manifest.name}: expected a graph for {verb}, {precision or 'any precision'} on "
-                    f"{backend}, got {', '.join(offered)}; ask for one of these or export the bundle again",
+                    f"{backend}, got {', '.join(names)}; ask for one of these or export the bundle again",
                 )
             )
     for graph in graphs:

@@ -148,3 +148,17 @@ def test_plans(manifest, model, tiny, tensorrt):
 def test_no_tensorrt(manifest, tensorrt):
     settings, _ = tensorrt
     assert [item.kind for item in explain(manifest, machine(), settings=settings)] == ["engine", "gpu", "plan"]
+
+
+def test_only_the_precision_that_would_be_loaded_needs_plans(manifest, model, tiny, tensorrt):
+    settings, here = tensorrt
+    (graph,) = manifest.graphs
+    int8 = msgspec.structs.replace(graph, path="analyze.int8.onnx", precision="int8")
+    both = msgspec.structs.replace(manifest, graphs=[graph, int8])
+    receipt = tiny.make_receipt(b"p", (model.server / "analyze.fp32.onnx").read_bytes())
+    assert explain(both, here, settings=settings, receipts={"a": receipt}) == []
+    (found,) = explain(both, here, settings=settings, receipts={"a": receipt}, precision="int8")
+    assert found.text == (
+        "analyze.int8.onnx: expected a TensorRT plan for this machine, got none; "
+        "hidemia build --server DIR --precision int8"
+    )
