@@ -47,9 +47,11 @@ class Finding(Struct, frozen=True):
 
 def doctor(arguments: list[str]) -> int:
     """Run `hidemia doctor`: one line a finding, 1 when one of them is a failure."""
-    parser = Parser("doctor", "Check this machine and bundles, and list everything that keeps them from running here.")
-    parser.add_argument("--client", type=Path, metavar="DIR", help="client bundle (default: the packaged one, if any)")
-    parser.add_argument("--server", type=Path, metavar="DIR", help="server bundle (default: the packaged one, if any)")
+    parser = Parser(
+        "doctor", "List everything that keeps bundles from running on this machine; without any, the packaged ones."
+    )
+    parser.add_argument("--client", type=Path, metavar="DIR", help="client bundle")
+    parser.add_argument("--server", type=Path, metavar="DIR", help="server bundle")
     parser.add_argument("--json", action="store_true", help="one JSON document: environment, findings, healthy")
     parser.add_argument("--shared-ok", action="store_true", help="only warn of a private bundle that others can read")
     parser.add_signature()
@@ -60,8 +62,8 @@ def doctor(arguments: list[str]) -> int:
     providers, told = _onnxruntime(here, engine_settings(options))
     findings += told
     findings += _tensorrt(here)
-    findings += _bundle("client", options.client, here, providers, options)
-    findings += _bundle("server", options.server, here, providers, options)
+    for role, path in _bundles(options.client, options.server):
+        findings += _bundle(role, path, here, providers, options)
     # One line a finding, and what both bundles lack once.
     findings = [*dict.fromkeys(Finding(each.grade, each.kind, " ".join(each.text.split())) for each in findings)]
     healthy = not any(found.grade == "FAIL" for found in findings)
@@ -153,12 +155,16 @@ def _tensorrt(here: Environment) -> Iterator[Finding]:
         yield Finding("ok", "tensorrt", here.nvinfer_found[0])
 
 
+def _bundles(client: Path | None, server: Path | None) -> list[tuple[Role, Path]]:
+    if client is None and server is None:
+        client, server = (path if path.is_dir() else None for path in map(defaults.bundle, ("client", "server")))
+    given: list[tuple[Role, Path | None]] = [("client", client), ("server", server)]
+    return [(role, path) for role, path in given if path is not None]
+
+
 def _bundle(
-    role: Role, given: Path | None, here: Environment, providers: list[str], options: argparse.Namespace
+    role: Role, path: Path, here: Environment, providers: list[str], options: argparse.Namespace
 ) -> Iterator[Finding]:
-    path = given or defaults.bundle(role)
-    if given is None and not path.is_dir():
-        return
     trusted = options.require_signature
     settings = engine_settings(options)
     found = examine(

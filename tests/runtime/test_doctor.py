@@ -200,3 +200,11 @@ def test_what_both_bundles_lack_is_said_once(run, model):
     assert code == 1
     assert sum("expected an NVIDIA GPU" in line for line in lines) == 1
     assert sum("expected CUDAExecutionProvider" in line for line in lines) == 1
+
+
+def test_the_packaged_bundles_count_where_none_is_given(capsys, model):
+    assert cli.main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("bundle busi (segmentation)" in line for line in lines) == 2
+    assert cli.main(["doctor", "--server", str(model.server)]) == 0
+    assert "busi" not in capsys.readouterr().out
