@@ -156,9 +156,10 @@ def _tensorrt(here: Environment) -> Iterator[Finding]:
 
 
 def _bundles(client: Path | None, server: Path | None) -> list[tuple[Role, Path]]:
-    if client is None and server is None:
-        client, server = (path if path.is_dir() else None for path in map(defaults.bundle, ("client", "server")))
+    """Those that were given; where none was, the packaged ones."""
     given: list[tuple[Role, Path | None]] = [("client", client), ("server", server)]
+    if client is None and server is None:
+        given = [(role, path) for role, _ in given if (path := defaults.bundle(role)).is_dir()]
     return [(role, path) for role, path in given if path is not None]
 
 

@@ -52,7 +52,7 @@ def test_no_file(inside):
         folder.read(inside, inside / "file" / "x", 9)
     with pytest.raises(BundleError, match="expected a readable file, got File name too long"):
         folder.read(inside, inside / ("x" * 300), 9)
-    with pytest.raises(BundleError, match="expected a readable file, got .*embedded null"):
+    with pytest.raises(BundleError, match=r"expected a readable file, got .*embedded null"):
         folder.read(inside, inside / "a\0b", 9)
 
 
