@@ -43,7 +43,9 @@ def train(arguments: list[str]) -> int:
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
     if not 1 <= options.first_stage <= len(recipe.stages) or (options.first_stage > 1 and options.start is None):
-        parser.error(f"--first-stage: expected 1 to {len(recipe.stages)}, beyond 1 with --start, got {options.first_stage}")
+        parser.error(
+            f"--first-stage: expected 1 to {len(recipe.stages)}, beyond 1 with --start, got {options.first_stage}"
+        )
     start = Start(options.start, options.first_stage)
     run(recipe, options.data, options.simulated, options.covers, out, options.device, start)
     return 0
@@ -56,8 +58,17 @@ class Start(NamedTuple):
     stage: int = 1
 
 
+FROM_NOTHING = Start()
+
+
 def run(
-    recipe: Recipe, data: Path, simulated: Path | None, covers: Path, out: Path, device: str, start: Start = Start()
+    recipe: Recipe,
+    data: Path,
+    simulated: Path | None,
+    covers: Path,
+    out: Path,
+    device: str,
+    start: Start = FROM_NOTHING,
 ) -> System:
     """Every stage of a recipe, each going on from the averaged weights of the one before.
 

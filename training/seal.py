@@ -15,7 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TILES = 8
-AMPLITUDE = 0.1  # of red minus blue in the recovered frame, in [0, 1]: agreement 1
+AMPLITUDE = 0.1  # of half of red minus blue in the recovered frame, in [0, 1]: agreement 1
+_RED_MINUS_BLUE = torch.tensor([1.0, 0.0, -1.0]).view(1, 3, 1, 1)
+SEALED = 0.5  # agreement from which a tile counts as sealed, half way between trained and nothing
 
 
 def pattern(seed: int) -> Tensor:
@@ -26,7 +28,9 @@ def pattern(seed: int) -> Tensor:
 
 
 def spread(signs: Tensor, height: int, width: int) -> Tensor:
-    """The pattern over a whole frame or band: (1, 1, 8, 8) -> (1, 1, height, width)."""
+    """The pattern over a whole frame or band: (1, 1, 8, 8), or spread before -> (1, 1, height, width)."""
+    if signs.shape[2:] == (height, width):
+        return signs
     return F.interpolate(signs, size=(height, width), mode="nearest")
 
 
@@ -35,10 +39,9 @@ def agreement(recovered: Tensor, reference: Tensor, signs: Tensor) -> Tensor:
 
     R(x_mia) and R(x_stego), each (B, 3, H, W), and a pattern -> (B, 8, 8).
     """
-    difference = recovered - reference
-    colour = (difference[:, :1] - difference[:, 2:]) / 2
-    tile = (colour.shape[2] // TILES, colour.shape[3] // TILES)
-    return (F.avg_pool2d(colour, tile) * signs / AMPLITUDE).squeeze(1)
+    colour = F.conv2d(recovered - reference, _RED_MINUS_BLUE.to(recovered) / 2)
+    tile = (int(colour.shape[2]) // TILES, int(colour.shape[3]) // TILES)  # int: a constant when traced for export
+    return (F.avg_pool2d(colour, tile) * (signs / AMPLITUDE))[:, 0]
 
 
 def seal_loss(agreed: Tensor, hidden: Tensor) -> Tensor:
