@@ -24,10 +24,12 @@ class Bundle:
     Attributes:
         path: Its folder.
         manifest: What it says about itself.
+        manifest_sha256: Of the file's bytes, by which a result names its model.
     """
 
     path: Path
     manifest: Manifest
+    manifest_sha256: str = ""
 
     @classmethod
     def open(
@@ -73,7 +75,7 @@ class Bundle:
                 f"{path}: expected a {role} bundle, got a {manifest.role} bundle; name the {role} folder",
                 exit_code=2,
             )
-        return cls(path, manifest)
+        return cls(path, manifest, hashlib.sha256(data).hexdigest())
 
     def graph(
         self, verb: Verb, *, batch: int = 1, precision: Precision | None = None, backend: str = "onnxruntime"

@@ -32,8 +32,9 @@ SEALED = 0.5  # agreement from which a tile carries the seal; trained to 1, and 
 class Client:
     """The hide and recover networks of a bundle, loaded. Made by `Client.load`; safe across threads."""
 
-    def __init__(self, manifest: Manifest, hider: Engine, recoverer: Engine) -> None:
+    def __init__(self, manifest: Manifest, hider: Engine, recoverer: Engine, *, manifest_sha256: str) -> None:
         self.manifest = manifest
+        self.manifest_sha256 = manifest_sha256
         self._hider = hider
         self._recoverer = recoverer
 
@@ -67,7 +68,7 @@ class Client:
         settings = engine or EngineSettings()
         graphs = [bundle.graph(verb, precision=precision, backend=settings.backend) for verb in ("hide", "recover")]
         hider, recoverer = (open_engine(bundle, graph, settings) for graph in graphs)
-        return cls(bundle.manifest, hider, recoverer)
+        return cls(bundle.manifest, hider, recoverer, manifest_sha256=bundle.manifest_sha256)
 
     @property
     def image_size_px(self) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 
 import pytest
@@ -130,3 +131,8 @@ def test_a_newer_schema(copy):
     with pytest.raises(BundleError) as caught:
         Client.load(copy / "client")
     assert str(caught.value) == f"{file}: expected schema version 1, got 2; update hidemia"
+
+
+def test_the_hash_of_the_manifest_is_that_of_its_bytes(model):
+    data = (model.client / "manifest.json").read_bytes()
+    assert Bundle.open(model.client, "client").manifest_sha256 == hashlib.sha256(data).hexdigest()
