@@ -46,7 +46,7 @@ def hide(arguments: list[str]) -> int:
         if scan is None:
             parser.error(f"--record {options.record}: expected a DICOM file as --secret, got {options.secret}")
     cover = photo.load(options.cover)
-    with Client.load(options.client, precision=options.precision, engine=engine_settings(options)) as client:
+    with _client(options) as client:
         cover = trip.take(client.manifest, secret, cover=cover, allow_reuse=options.allow_reuse)
         stego = client.hide(secret, cover)
     if options.record is not None and scan is not None:
@@ -60,13 +60,19 @@ def analyze(arguments: list[str]) -> int:
     """Run `hidemia analyze`."""
     parser = Parser("analyze", "Analyse a stego photo without extracting what is hidden, and write the reply photo.")
     parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help="server bundle")
+    parser.add_signature()
     parser.add_engine()
     parser.add_argument("stego", type=Path, metavar="STEGO.png", help="the photo as it was received")
     parser.add_argument("--out", required=True, type=Path, metavar="REPLY.png", help="where the reply goes")
     options = parser.parse_args(arguments)
     check_output(options.out, (".png",))
     stego = _load_photo(options.stego)
-    with Server.load(options.server, precision=options.precision, engine=engine_settings(options)) as server:
+    with Server.load(
+        options.server,
+        precision=options.precision,
+        engine=engine_settings(options),
+        trusted_keys=options.require_signature,
+    ) as server:
         reply = server.analyze(stego)
     write(options.out, png.encode(reply))
     say(f"wrote {options.out}")
@@ -90,7 +96,7 @@ def recover(arguments: list[str]) -> int:
     scan = dicom.load_source(options.source, options)
     if scan is not None and options.record is not None:
         dicom.check_record(options.record, scan.source)
-    with Client.load(options.client, precision=options.precision, engine=engine_settings(options)) as client:
+    with _client(options) as client:
         _check_result(options.out, scan, client)
         size = options.size if scan is None else (scan.image.shape[0], scan.image.shape[1])
         result = client.recover(reply, sent=sent, size=size)
@@ -136,7 +142,7 @@ def send(arguments: list[str]) -> int:
         timeout_s=options.timeout,
         attempts=options.attempts,
     )
-    with carrier, Client.load(options.client, precision=options.precision, engine=engine_settings(options)) as client:
+    with carrier, _client(options) as client:
         _check_result(options.out, scan, client)
         result = client.send(secret, carrier, covers=CoverPool(options.covers), public_key_ok=options.public_key_ok)
         _write_result(options.out, result, scan, client)
@@ -162,7 +168,21 @@ def read_token(file: Path | None) -> str | None:
 
 def _add_client(parser: Parser) -> None:
     parser.add_argument("--client", type=Path, default=defaults.bundle("client"), metavar="DIR", help="client bundle")
+    parser.add_argument(
+        "--shared-ok", action="store_true", help="load a private bundle although other accounts can read it"
+    )
+    parser.add_signature()
     parser.add_engine()
+
+
+def _client(options: argparse.Namespace) -> Client:
+    return Client.load(
+        options.client,
+        precision=options.precision,
+        engine=engine_settings(options),
+        trusted_keys=options.require_signature,
+        shared_ok=options.shared_ok,
+    )
 
 
 def _load_photo(path: Path) -> Image:
