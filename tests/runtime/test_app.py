@@ -73,7 +73,7 @@ def hostile(tiny, rng) -> dict[str, tuple[bytes, dict, int, str]]:
         "3x3": (tiny.png(3, 3), PNG, 400, "unsupported size"),
         "odd size": (tiny.png(65, 63), PNG, 400, "unsupported size"),
         "huge header": (tiny.png(20000, 20000, raw=b"\0"), PNG, 400, "unsupported size"),
-        "bomb": (tiny.png(64, 64, raw=bytes(100 << 20)), PNG, 400, "unreadable image"),
+        "bomb": (tiny.png(64, 64, raw=bytes(50 << 20)), PNG, 400, "unreadable image"),
         "grey": (tiny.png(64, 64, colour=0), PNG, 400, "unreadable image"),
         "rgba": (tiny.png(64, 64, colour=6), PNG, 400, "unreadable image"),
         "16 bit": (tiny.png(64, 64, depth=16), PNG, 400, "unreadable image"),
