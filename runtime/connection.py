@@ -13,11 +13,13 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger(__name__)
 
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 
 class Connection(H11Protocol):
-    """uvicorn's connection with two deadlines that it lacks.
+    """uvicorn's connection with two deadlines that it lacks, and without its trouble over a body that breaks off.
 
-    Without them as many silent connections as the server takes would shut everybody else out.
+    Without the deadlines as many silent connections as the server takes would shut everybody else out.
 
     Args:
         patience_s: For the head of a request, from its first byte or from connecting; and for reading an answer.
@@ -54,6 +56,15 @@ class Connection(H11Protocol):
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  the answer is always the same
+        """Answer what is no HTTP, unless an answer is on its way: a second one could not be told from the first."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.write(_BAD_REQUEST)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""

@@ -163,7 +163,7 @@ def load(data: bytes, name: str = FILE_NAME) -> Manifest:
                 + ("update hidemia" if version > SCHEMA_VERSION else "export the bundle again")
             )
         return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{name}: not a valid manifest: {error}; export the bundle again") from None
 
 
