@@ -44,8 +44,10 @@ class Process:
 
     def log(self) -> str:
         """All that it wrote to the standard error so far."""
-        # The descriptor's place is shared with the process: reading must not move it.
-        return os.pread(self._log.fileno(), 1 << 30, 0).decode()
+        if not self._log.closed:
+            # The descriptor's place is shared with the process: reading must not move it.
+            self._text = os.pread(self._log.fileno(), 1 << 30, 0).decode()
+        return self._text
 
     def metrics(self) -> dict[str, float]:
         """Samples of `/metrics` by name and labels."""
@@ -63,12 +65,16 @@ class Process:
     def stop(self) -> tuple[int, str]:
         """SIGTERM, and wait."""
         self.signal(signal.SIGTERM)
-        code = self.process.wait(60)
-        self.process.stdout.close()
-        return code, self.log()
+        self._end()
+        return self.process.returncode, self.log()
 
     def kill(self) -> None:
         """SIGKILL: what a power cut is to a process."""
         self.process.kill()
+        self._end()
+
+    def _end(self) -> None:
         self.process.wait(60)
         self.process.stdout.close()
+        self.log()
+        self._log.close()
