@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import h11
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["Connection"]
@@ -16,8 +17,21 @@ logger = logging.getLogger(__name__)
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
+class _Flow(FlowControl):
+    """uvicorn's flow control, but what a caller sends ahead stays in the kernel until its turn.
+
+    Whoever waits for the caller to leave makes uvicorn read on, and pile up requests without an end.
+    """
+
+    is_ahead = False
+
+    def resume_reading(self) -> None:
+        if not self.is_ahead:
+            super().resume_reading()
+
+
 class Connection(H11Protocol):
-    """uvicorn's connection with two deadlines that it lacks, and without its trouble over a body that breaks off.
+    """uvicorn's connection with two deadlines that it lacks, and without its trouble over hostile callers.
 
     Without the deadlines as many silent connections as the server takes would shut everybody else out.
 
@@ -34,16 +48,26 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to wait for the first head."""
         super().connection_made(transport)
+        self.flow: _Flow = _Flow(transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
         """Begin or end the wait for a head; between requests uvicorn's own keep-alive timeout runs."""
+        is_next = self.conn.their_state is h11.DONE
         super().data_received(data)
+        if is_next and self.conn.their_state is h11.DONE:
+            self.flow.is_ahead = True
+            self.flow.pause_reading()
         if self.conn.their_state is h11.IDLE:
             self._await_head()
         elif self._head is not None:
             self._head.cancel()
             self._head = None
+
+    def on_response_complete(self) -> None:
+        """Read on."""
+        self.flow.is_ahead = False
+        super().on_response_complete()
 
     def pause_writing(self) -> None:
         """Begin to wait for the caller to read."""

@@ -14,6 +14,7 @@ from hidemia.runtime.audit import AuditLog
 
 MANIFEST = "a" * 64
 
+
 def lines(path) -> list[dict]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 

@@ -41,7 +41,9 @@ def test_json_is_one_line_whatever_happens():
 
 
 def test_text():
-    assert TextLines().format(record("a\n%s", "b", fields={"request": "ab"})).endswith(
-        "Z INFO hidemia.runtime.app: a b request=ab"
+    assert (
+        TextLines()
+        .format(record("a\n%s", "b", fields={"request": "ab"}))
+        .endswith("Z INFO hidemia.runtime.app: a b request=ab")
     )
     assert TextLines().format(record("a", exc_info=failure())).endswith("ValueError: boom")
