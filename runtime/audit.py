@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import msgspec
 
 __all__ = ["AuditLog", "utc"]
 
+_sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has the second alone
+
 
 class AuditLog:
-    """An append-only file of JSON lines. Safe across threads, and with several processes on one file.
+    """An append-only file of JSON lines, on POSIX systems. Safe across threads, and with several processes on one file.
 
     A line is one `write` to a file opened with O_APPEND, so lines never mix, and `fdatasync` follows it: a line
     that `append` returned from survives a power cut. A line torn by a full disk stays alone on its line, for the
@@ -54,7 +57,7 @@ class AuditLog:
         try:
             with self._lock:
                 self._write(line)
-            os.fdatasync(self._handle)
+            _sync(self._handle)
         except OSError:
             self.is_failing = True
             raise
