@@ -8,7 +8,7 @@ COVERS ?=
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test export train evaluate serve lock sbom audit ray lint clean
+.PHONY: help demo test soak export train evaluate serve lock sbom audit lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,10 @@ demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (
 
 test: $(FULL)/.ready ## run all tests
 	$(FULL)/bin/python -m pytest
+
+soak: $(FULL)/.ready ## a quarter of an hour or more of bad input and load against real servers -> docs/soak.md
+	$(FULL)/bin/python -m tests.soak --out $(or $(OUT),docs)
+	$(FULL)/bin/python -m tests.soak.ray_cluster --seconds 120 --out $(or $(OUT),docs)
 
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
 	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL)
@@ -45,9 +49,6 @@ sbom: $(FULL)/.ready ## requirements/sbom.json: CycloneDX, with licences, of wha
 
 audit: $(FULL)/.ready ## known vulnerabilities of what the lock installs; asks the advisory service
 	$(FULL)/bin/python -m pip_audit --strict --require-hashes --disable-pip -r requirements/runtime.txt
-
-ray: $(FULL)/.ready ## kill replicas of a real Ray cluster under load; minutes
-	$(FULL)/bin/python tests/soak/ray_cluster.py --seconds 120
 
 lint: $(FULL)/.ready ## ruff, and mypy (strict) on runtime and export
 	$(FULL)/bin/ruff check .

@@ -111,8 +111,7 @@ class Ledger:
                 database.execute("COMMIT")
         except (OSError, sqlite3.Error) as error:
             raise CoverError(
-                f"{self.path}: expected a ledger of covers that can be written, got: {error}; "
-                f"{_advice(error)}"
+                f"{self.path}: expected a ledger of covers that can be written, got: {error}; {_advice(error)}"
             ) from error
 
     def _check_version(self, database: sqlite3.Connection) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.runtime.arrays import Image
+from hidemia.runtime.dicom.record import Source
 
 __all__ = ["Integrity", "Result"]
 
@@ -21,10 +22,13 @@ class Integrity:
     Attributes:
         psnr_db: Reply against sent.
         changed_share: Share of values that differ, 0..1.
+        seal_share: Share of the reply's tiles that carry the seal of this pair's analyzer, 0..1; None where the
+            model writes none. Below 1 but within the limit, part of the reply was damaged.
     """
 
     psnr_db: float
     changed_share: float
+    seal_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Result:
         label: The most probable class; None in segmentation.
         integrity: How the reply relates to what was sent.
         timings_ms: What each step took, by name.
+        source: Where in which DICOM file the secret was and how it became 8 bits; None for other secrets.
     """
 
     task: Literal["segmentation", "classification"]
@@ -49,3 +54,4 @@ class Result:
     label: str | None
     integrity: Integrity
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    source: Source | None = None

@@ -103,9 +103,9 @@ class RayBatcher:
     def submit(self, stego: Image) -> asyncio.Future[Image]:
         """Queue a photo; see `Batcher.submit`."""
         if not self.is_open:
-            raise Busy("the replica shuts down")
+            raise Busy("the replica shuts down", "stopping")
         if self.waiting >= self._queue_size:
-            raise Busy(f"the queue of {self._queue_size} is full")
+            raise Busy(f"the queue of {self._queue_size} is full", "full")
         job = _Job(stego, monotonic())
         self._jobs.add(job)
         return asyncio.ensure_future(self._reply(job))
@@ -121,7 +121,7 @@ class RayBatcher:
         finally:
             self._jobs.discard(job)
         if reply is None:
-            raise Busy(f"the photo waited longer than {self._deadline_s:g} s")
+            raise Busy(f"the photo waited longer than {self._deadline_s:g} s", "late")
         return reply
 
     async def _run(self, jobs: Sequence[_Job]) -> list[Image | None]:
@@ -160,7 +160,7 @@ class Photos:
         server = Server.load(options.server or defaults.bundle("server"), precision=options.precision, engine=engine)
         self._black = np.zeros((server.image_size_px, server.image_size_px, 3), np.uint8)
         server.analyze(self._black)  # the first run is the slowest, and should fail before anybody asks
-        self._service = PhotoService(server, dataclasses.replace(settings, token=options.token), RayBatcher)
+        self._service = PhotoService(server, dataclasses.replace(settings, token=options.token), batching=RayBatcher)
 
     def __serve_build_asgi_app__(self) -> Starlette:
         """What Ray mounts once the replica is made."""
@@ -204,8 +204,8 @@ def app(arguments: Mapping[str, Any]) -> Application:
             "max_replicas": most,
             "target_ongoing_requests": settings.max_batch_size,
         },
-        # The app's own limit comes first: its queue is full before Ray holds photos back from a replica.
-        max_ongoing_requests=settings.queue_size + 2 * settings.max_batch_size,
+        # The app's own limits come first: it refuses before Ray holds photos back from a replica.
+        max_ongoing_requests=settings.queue_size + 3 * settings.max_batch_size,
         max_queued_requests=settings.queue_size,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
         ray_actor_options={"num_cpus": engine.threads, "num_gpus": 0 if engine.device == "cpu" else 1},

@@ -77,7 +77,7 @@ def post(http, url, body):
 
 
 def service(server, **settings) -> PhotoService:
-    return PhotoService(server, Settings(**settings), scale.RayBatcher)
+    return PhotoService(server, Settings(**settings), batching=scale.RayBatcher)
 
 
 def test_concurrent_photos_share_calls_and_keep_apart(slow, server, tiny, http):
