@@ -184,6 +184,7 @@ def app(arguments: Mapping[str, Any]) -> Application:
     """
     rest = {"threads": 1, **arguments}
     engine = _take(rest, EngineSettings)
+    rest.setdefault("max_batch_size", 1 if engine.device == "cpu" else 8)  # as in `hidemia serve`
     token = rest.pop("token", None)
     settings = _take(rest, Settings)
     options = _convert(rest, Options)
@@ -202,7 +203,7 @@ def app(arguments: Mapping[str, Any]) -> Application:
         autoscaling_config={
             "min_replicas": options.min_replicas,
             "max_replicas": most,
-            "target_ongoing_requests": settings.max_batch_size,
+            "target_ongoing_requests": max(2, settings.max_batch_size),  # one in the engine, one on its way
         },
         # The app's own limits come first: it refuses before Ray holds photos back from a replica.
         max_ongoing_requests=settings.queue_size + 3 * settings.max_batch_size,

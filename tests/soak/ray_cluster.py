@@ -1,7 +1,7 @@
-"""A real Ray cluster on loopback, replicas killed under load: `python tests/soak/ray_cluster.py --seconds 60`.
+"""A real Ray cluster on loopback, replicas killed under load: `python -m tests.soak.ray_cluster --seconds 60`.
 
 Clients send photos with the device's own `Transport`, which resends the identical bytes. Every few seconds a replica
-gets SIGKILL. Not a photo may be lost, and every reply must have the bytes that one process gives. Then the answers to
+gets SIGKILL. Not a photo may be lost, and each reply must be what one process makes of that photo. Then the answers to
 hostile requests are compared with those of the plain server, one by one. Prints its figures as JSON; 1 when they fail.
 """
 
@@ -21,11 +21,12 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import psutil
-import uvicorn
 
 # Read when Ray is imported: it reports to nobody, and talks to itself through loopback, as elsewhere than on Linux.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -33,17 +34,19 @@ os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTE
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
+from tests.process import Process
 
 from hidemia.runtime import Client, Server, defaults, png, scale
-from hidemia.runtime.app import PhotoService, Settings
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import HidemiaError
-from hidemia.runtime.serving import listen
 from hidemia.runtime.transport import Transport
 
 TOKEN = "s3cret"
 PNG = {"Content-Type": "image/png", "Authorization": f"Bearer {TOKEN}"}
 PHOTOS = 8
+
+# A batch runs the graph's other form, whose sums may round a value to the other side (docs/determinism.md).
+MOST_LEVELS, MOST_SHARE = 1, 1e-4
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Load:
     """What the clients saw; `tries` counts what really went over the wire, by status or error."""
 
     done: int = 0
+    other_bytes: int = 0
     wrong: int = 0
     lost: list[str] = field(default_factory=list)
     tries: Counter = field(default_factory=Counter)
@@ -95,6 +99,14 @@ def photos() -> tuple[list[bytes], list[bytes]]:
             secret = rng.integers(0, 256, (224, 224, 3), np.uint8)
             stegos.append(client.hide(secret, cover))
         return [png.encode(stego) for stego in stegos], [png.encode(server.analyze(stego)) for stego in stegos]
+
+
+def is_right(reply: bytes, expected: bytes) -> bool:
+    """Whether a reply is the expected one but for the rounding of single values."""
+    if reply == expected:
+        return True
+    apart = np.abs(png.decode(reply).astype(int) - png.decode(expected))
+    return bool(apart.max() <= MOST_LEVELS and np.mean(apart > 0) <= MOST_SHARE)
 
 
 def replicas() -> list[psutil.Process]:
@@ -142,7 +154,8 @@ def work(url: str, load: Load, sent: list[bytes], expected: list[bytes], until: 
             else:
                 with load.lock:
                     load.done += 1
-                    load.wrong += reply != expected[number % PHOTOS]
+                    load.other_bytes += reply != expected[number % PHOTOS]
+                    load.wrong += not is_right(reply, expected[number % PHOTOS])
                     load.seconds.append(time.monotonic() - start)
             number += 1
 
@@ -185,20 +198,13 @@ def surface(url: str, good: bytes) -> list[tuple]:
     return [(a.status_code, a.content, [a.headers.get(name) for name in kept]) for a in answers]
 
 
-def plain_surface(good: bytes) -> list[tuple]:
-    with (
-        Server.load(defaults.bundle("server"), engine=EngineSettings(threads=1)) as server,
-        listen("127.0.0.1", 0) as at,
-    ):
-        config = uvicorn.Config(PhotoService(server, Settings(token=TOKEN)).photos, log_config=None)
-        plain = uvicorn.Server(config)
-        thread = threading.Thread(target=plain.run, args=([at],))
-        thread.start()
-        try:
-            return surface(f"http://127.0.0.1:{at.getsockname()[1]}", good)
-        finally:
-            plain.should_exit = True
-            thread.join()
+def memory_mib() -> int:
+    """Resident memory of the whole cluster, without what its processes share."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            total += process.memory_full_info().pss
+    return round(total / 2**20)
 
 
 def connections_elsewhere() -> list[str]:
@@ -212,62 +218,71 @@ def connections_elsewhere() -> list[str]:
     return sorted(found)
 
 
+def run(
+    url: str, clients: int, seconds: float, images: tuple[list[bytes], list[bytes]], kill_every_s: float = 0
+) -> dict[str, Any]:
+    """Clients that never pause, and replicas that die meanwhile."""
+    load, until = Load(), time.monotonic() + seconds
+    with ThreadPoolExecutor(clients + 1) as pool:
+        killed = pool.submit(kill_some, until, kill_every_s) if kill_every_s else None
+        jobs = [pool.submit(work, url, load, *images, until, number) for number in range(clients)]
+        for job in jobs:
+            job.result()
+    times = np.array(load.seconds or [0.0]) * 1e3
+    figures = {
+        "seconds": seconds,
+        "photos": load.done,
+        "photos_per_s": round(load.done / seconds, 1),
+        "rounded_otherwise": load.other_bytes - load.wrong,
+        "wrong": load.wrong,
+        "lost": len(load.lost),
+        "answers": dict(load.tries),
+        "retries": sum(load.tries.values()) - load.done - len(load.lost),
+        "p50_ms": round(float(np.percentile(times, 50))),
+        "p99_ms": round(float(np.percentile(times, 99))),
+        "max_ms": round(float(times.max())),
+    }
+    return figures | ({"killed": killed.result()} if killed else {})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of killing; a third as long without")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--kill-every", type=float, default=8.0)
+    parser.add_argument("--out", type=Path, help="folder of ray.json")
     options = parser.parse_args()
-    sent, expected = photos()
+    images = photos()
+    server = Process("--threads", "2", HIDEMIA_TOKEN=TOKEN)
+    try:
+        plain = run(server.url, options.clients, options.seconds / 3, images)
+        plain["memory_mib"] = round(server.memory_mib())
+        expected = surface(server.url, images[0][0])
+    finally:
+        server.stop()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    url, load, started = f"http://127.0.0.1:{port}", Load(), time.monotonic()
+    url, started = f"http://127.0.0.1:{port}", time.monotonic()
     with cluster(port):
-        start_s = time.monotonic() - started
-        at_start = len(replicas())
-        until = time.monotonic() + options.seconds
-        with ThreadPoolExecutor(options.clients + 1) as pool:
-            jobs = [pool.submit(work, url, load, sent, expected, until, n) for n in range(options.clients)]
-            killed = pool.submit(kill_some, until, options.kill_every)
-            for job in jobs:
-                job.result()
-        most = len(replicas())
-        outside = connections_elsewhere()
-        answers = surface(url, sent[0])
-    same = answers == plain_surface(sent[0])
-    times = np.array(load.seconds) if load.seconds else np.zeros(1)
-    retries = sum(load.tries.values()) - load.done - len(load.lost)
-    report = {
-        "seconds": options.seconds,
-        "clients": options.clients,
-        "start_s": round(start_s, 1),
-        "replicas_at_start": at_start,
-        "replicas_at_end": most,
-        "killed": killed.result(),
-        "photos": load.done,
-        "photos_per_s": round(load.done / options.seconds, 1),
-        "wrong_replies": load.wrong,
-        "lost": len(load.lost),
-        "tries": dict(load.tries),
-        "retries": retries,
-        "p50_ms": round(float(np.percentile(times, 50)) * 1e3),
-        "p99_ms": round(float(np.percentile(times, 99)) * 1e3),
-        "max_ms": round(float(times.max()) * 1e3),
-        "answers_as_the_plain_server": same,
-        "connections_off_loopback": outside,
-    }
-    sys.stdout.write(json.dumps(report, indent=2) + "\n")
-    if load.lost:
-        sys.stderr.write("\n".join(load.lost[:5]) + "\n")
-    if not same:
-        for mine, theirs in zip(answers, plain_surface(sent[0]), strict=True):
-            if mine != theirs:
-                sys.stderr.write(f"{str(mine)[:300]}\n  plain: {str(theirs)[:300]}\n")
-    held = (
-        load.done and report["killed"] and not load.lost and not load.wrong and same and at_start >= 2 and not outside
-    )
-    return 0 if held else 1
+        report: dict[str, Any] = {
+            "clients": options.clients,
+            "one_process": plain,
+            "cluster": {"start_s": round(time.monotonic() - started, 1), "replicas": len(replicas())},
+        }
+        report["undisturbed"] = run(url, options.clients, options.seconds / 3, images)
+        report["cluster"]["memory_mib"] = memory_mib()
+        report["killing"] = killing = run(url, options.clients, options.seconds, images, options.kill_every)
+        report["cluster"]["answers_as_one_process"] = surface(url, images[0][0]) == expected
+        report["cluster"]["connections_off_loopback"] = connections_elsewhere()
+    text = json.dumps(report, indent=2) + "\n"
+    sys.stdout.write(text)
+    if options.out:
+        (options.out / "ray.json").write_text(text, encoding="utf-8")
+    cluster_report = report["cluster"]
+    held = killing["photos"] and killing["killed"] and cluster_report["replicas"] >= 2
+    held = held and not killing["lost"] and not killing["wrong"] and not cluster_report["connections_off_loopback"]
+    return 0 if held and cluster_report["answers_as_one_process"] else 1
 
 
 with Server.load(defaults.bundle("server"), engine=EngineSettings(threads=1)) as _server:
