@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from hidemia.export.build import build_here
 from hidemia.export.bundles import export_model
 from hidemia.export.probes import real, simulated
 from hidemia.training.weights import load_weights
@@ -44,4 +45,5 @@ def export(arguments: list[str]) -> int:
         line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {item.latency_ms:6.1f} ms  {proof}"
         sys.stdout.write(line + "\n")
     sys.stdout.write(f"{options.out}: client and server bundles, checked on {len(probes)} images\n")
+    sys.stdout.write(build_here(options.out) + "\n")
     return 0

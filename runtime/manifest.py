@@ -56,7 +56,7 @@ class Graph(Struct, frozen=True, kw_only=True):
 
     Attributes:
         batch: Fewest and most images of one run; no upper bound when None.
-        backends: Engines it was checked with: `onnxruntime`, `openvino`, `tensorrt`.
+        backends: Engines it was checked with: `onnxruntime`, `openvino`, `tensorrt`. See `runs_on`.
         form: For analyze: `one` is the per-sample kernel of MoDC, `any` its form for every batch.
     """
 
@@ -84,6 +84,10 @@ class Graph(Struct, frozen=True, kw_only=True):
         """Whether one run takes `batch` images."""
         fewest, most = self.batch
         return fewest <= batch and (most is None or batch <= most)
+
+    def runs_on(self, backend: str) -> bool:
+        """Whether an engine may be asked to run it. TensorRT may: its plans are made and checked on the device."""
+        return backend in self.backends or backend == "tensorrt"
 
 
 class ReplyLimits(Struct, frozen=True, kw_only=True):
