@@ -81,7 +81,10 @@ class CudaMemory(DeviceMemory):
         try:
             work()
         except BaseException:
-            self._cuda.cudaStreamEndCapture(self._stream)  # else the stream refuses all that follows
+            # The capture must end, or the stream refuses all that follows; whether it gives a graph or an error.
+            status, graph = self._cuda.cudaStreamEndCapture(self._stream)
+            if status == self._cuda.cudaError_t.cudaSuccess:
+                self._call("cudaGraphDestroy", graph)
             raise
         graph = self._call("cudaStreamEndCapture", self._stream)
         try:
@@ -111,9 +114,9 @@ class CudaMemory(DeviceMemory):
 def _import_runtime() -> Any:
     try:
         from cuda.bindings import runtime  # noqa: PLC0415  only engines on a GPU need it
-    except ModuleNotFoundError as error:
+    except ModuleNotFoundError:
         raise EngineError(
-            f"engine: expected cuda-python, got no package {error.name}; pip install 'hidemia[tensorrt]'"
+            "engine: expected cuda-python, got no such package; pip install 'hidemia[tensorrt]'"
         ) from None
     except (ImportError, OSError, RuntimeError) as error:
         raise EngineError(f"engine: expected cuda-python to load, got {error}; install it again") from error

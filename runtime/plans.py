@@ -25,6 +25,7 @@ from hidemia.runtime.receipt import Plan, Receipt
 __all__ = ["FOLDER", "Found", "environment_name", "find", "mismatches", "rebuild_command"]
 
 FOLDER = "plans"
+ROOT_USER = 0
 _MAX_RECEIPT_BYTES = 1 << 20
 
 
@@ -156,7 +157,7 @@ def _require_private(path: Path) -> None:
             f"{path}: expected that its owner alone can write it, got mode {stat.S_IMODE(found.st_mode):o} "
             f"(chmod go-w {path}, if you trust what is in it)"
         )
-    if found.st_uid not in (0, os.geteuid()):
+    if found.st_uid not in (ROOT_USER, os.geteuid()):
         raise EngineError(f"{path}: expected to belong to this user or to root, got user {found.st_uid}")
 
 

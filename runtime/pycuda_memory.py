@@ -65,7 +65,8 @@ class PycudaMemory(DeviceMemory):
         """See `DeviceMemory`."""
         with _one_line(self._cuda):
             array: NDArray[Any] = self._cuda.pagelocked_empty(shape, dtype)
-        self._resources.callback(array.base.free)  # type: ignore[union-attr]  a PagelockedHostAllocation
+        allocation: Any = array.base  # a PagelockedHostAllocation
+        self._resources.callback(allocation.free)
         return array
 
     def upload(self, source: NDArray[Any], address: int) -> None:
@@ -105,10 +106,8 @@ def _one_line(cuda: Any) -> Iterator[None]:
 def _import_driver() -> Any:
     try:
         import pycuda.driver  # noqa: PLC0415  only for products that own a pycuda context
-    except ModuleNotFoundError as error:
-        raise EngineError(
-            f"engine: expected pycuda, got no package {error.name}; pip install 'hidemia[pycuda]'"
-        ) from None
+    except ModuleNotFoundError:
+        raise EngineError("engine: expected pycuda, got no such package; pip install 'hidemia[pycuda]'") from None
     except (ImportError, OSError) as error:
         raise EngineError(f"engine: expected pycuda to load, got {error}; install it again") from error
     return pycuda.driver

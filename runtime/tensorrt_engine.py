@@ -103,16 +103,13 @@ class _Session:
         self._engine: Any = None
         self._context: Any = None
         self._host: dict[str, NDArray[Any]] = {}
+        self._device: dict[str, int] = {}
         self._batch = 0
         self._memory = make_memory()
         self.launch: Launch | None = None
         try:
             self._load(trt, found, rebuild)
-            self._host = {t.name: self._memory.pinned(self._shape(t, self._most), t.dtype) for t in self._tensors}
-            self._device = {name: self._memory.allocate(array.nbytes) for name, array in self._host.items()}
-            for name, address in self._device.items():
-                if not self._context.set_tensor_address(name, address):
-                    raise self._failed(f"refused the address of {name}")
+            self._reserve()
             if self._fewest == self._most:
                 self._capture()
         except BaseException:
@@ -156,6 +153,14 @@ class _Session:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise self._failed("gave no context, most likely for want of memory")
+
+    def _reserve(self) -> None:
+        """Buffers for the largest batch, on both sides, at addresses that never change."""
+        for tensor in self._tensors:
+            host = self._host[tensor.name] = self._memory.pinned(self._shape(tensor, self._most), tensor.dtype)
+            address = self._device[tensor.name] = self._memory.allocate(host.nbytes)
+            if not self._context.set_tensor_address(tensor.name, address):
+                raise self._failed(f"refused the address of {tensor.name}")
 
     def _compare(self, trt: Any) -> None:
         """A plan of other tensors than the manifest's is an error before the first run, not at it."""
