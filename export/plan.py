@@ -135,7 +135,7 @@ def _seam_precision_flags(trt: Any, network: Any, graph: Graph) -> list[str]:
     """8.6 only: the types that the graph holds are allowed, and nodes pinned. Elsewhere the names no longer exist."""
     if major_version(trt) != 8 or graph.precision == "fp32":
         return []
-    flags = ["FP16"] if _holds(network, trt.DataType.HALF) else []
+    flags = ["FP16"] if _holds(trt, network, trt.DataType.HALF) else []
     if graph.precision == "int8":
         flags.append("INT8")
     if graph.fp32_nodes:
@@ -144,9 +144,15 @@ def _seam_precision_flags(trt: Any, network: Any, graph: Graph) -> list[str]:
     return flags
 
 
-def _holds(network: Any, kind: Any) -> bool:
+def _holds(trt: Any, network: Any, kind: Any) -> bool:
+    """Whether a layer gives this type; constants aside, for weights are stored in FP16 in every precision."""
     layers = (network.get_layer(index) for index in range(network.num_layers))
-    return any(layer.get_output_type(at) == kind for layer in layers for at in range(layer.num_outputs))
+    return any(
+        layer.get_output_type(at) == kind
+        for layer in layers
+        if layer.type != trt.LayerType.CONSTANT
+        for at in range(layer.num_outputs)
+    )
 
 
 def _pin(trt: Any, network: Any, nodes: set[str]) -> None:

@@ -42,6 +42,8 @@ def major_version(trt: Any) -> int:
 def create(kind: Any, log: Any) -> Any:
     """A Builder or a Runtime, which TensorRT makes only where there is a GPU.
 
+    See first that there is one: without, the Builder of 8.6 is an error here, but its Runtime ends the process.
+
     Raises:
         EngineError: There is none, or its driver is too old.
     """

@@ -48,7 +48,11 @@ def make_graph(verb: str, precision: str, batch: int | None = None) -> bytes:
             rounded = constant(f"{name}_int8", np.clip(np.rint(weight / 0.02), -127, 127).astype(np.int8))
             constants.remove(next(t for t in constants if t.name == kernel))
             kernel = add("DequantizeLinear", [rounded, scale, zero], f"{name}_kernel")
-        inputs = [source, kernel, constant(f"{name}_bias", bias)]
+        offset = constant(f"{name}_bias", bias)
+        if precision != "fp16":  # as export stores weights: in half, behind a cast
+            constants.remove(next(t for t in constants if t.name == offset))
+            offset = add("Cast", [constant(f"{name}_stored", bias.astype(np.float16))], offset, to=TensorProto.FLOAT)
+        inputs = [source, kernel, offset]
         made = add("Conv", inputs, name, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         return add("Cast", [made], f"{name}_float", to=TensorProto.FLOAT) if precision == "fp16" else made
 
