@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from hidemia.runtime.manifest import Graph, Tensor
 from hidemia.runtime.plans import Found
 
 __all__ = ["TensorrtEngine"]
+
+_WARM_RUNS = 5
 
 
 class TensorrtEngine(Engine):
@@ -79,6 +82,24 @@ class TensorrtEngine(Engine):
             raise EngineError(f"{self._graph.path}: TensorRT failed: {error}; load it again") from error
         return done[0] if len(done) == 1 else {name: np.concatenate([part[name] for part in done]) for name in done[0]}
 
+    def times_ms(self, batch: int, runs: int) -> dict[str, list[float]]:
+        """Time what a run is made of, in the owning thread: for measurements.
+
+        Args:
+            batch: Images of one run, as the plan takes them.
+            runs: Of each, after a few that do not count.
+
+        Returns:
+            Milliseconds of every run, of `without copies`, `with copies` and, where there is one, `CUDA graph`.
+
+        Raises:
+            EngineError: The engine is closed, or refuses the batch.
+        """
+        session = self._session
+        if session is None:
+            raise _closed(self._graph)
+        return self._owner.submit(session.times_ms, batch, runs).result()
+
     def close(self) -> None:
         """Free context, engine and memory in the thread that made them, after what was asked for before."""
         session, self._session = self._session, None
@@ -127,6 +148,22 @@ class _Session:
             self._enqueue()
         self._memory.synchronize()
         return {tensor.name: self._host[tensor.name][:batch].copy() for tensor in self._outputs}
+
+    def times_ms(self, batch: int, runs: int) -> dict[str, list[float]]:
+        self._resize(batch)
+        ways: dict[str, Launch] = {"without copies": self._execute, "with copies": self._enqueue}
+        if self.launch:
+            ways["CUDA graph"] = self.launch
+        found = {}
+        for name, way in ways.items():
+            times = []
+            for _ in range(runs + _WARM_RUNS):
+                start = perf_counter()
+                way()
+                self._memory.synchronize()
+                times.append((perf_counter() - start) * 1e3)
+            found[name] = times[_WARM_RUNS:]
+        return found
 
     def close(self) -> None:
         # TensorRT frees device memory of its own as these go, so they go while the context is still current.
@@ -191,10 +228,13 @@ class _Session:
     def _enqueue(self) -> None:
         for tensor in self._graph.inputs:
             self._memory.upload(self._host[tensor.name][: self._batch], self._device[tensor.name])
-        if not self._context.execute_async_v3(self._memory.stream):
-            raise self._failed("did not start")
+        self._execute()
         for tensor in self._outputs:
             self._memory.download(self._device[tensor.name], self._host[tensor.name][: self._batch])
+
+    def _execute(self) -> None:
+        if not self._context.execute_async_v3(self._memory.stream):
+            raise self._failed("did not start")
 
     def _capture(self) -> None:
         """Record copies and run as one graph. TensorRT wants a run of that shape before."""
