@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeAlias
 
-import msgspec
 from msgspec import Meta, Struct
 
-from hidemia.runtime.errors import BundleError
+from hidemia.runtime import document
 from hidemia.runtime.manifest import Count, Precision, Sha256, Verb
 
 __all__ = ["FILE_NAME", "SCHEMA_VERSION", "HardwareCompatibility", "Plan", "Receipt", "dump", "load"]
@@ -38,7 +37,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     path: Annotated[str, Meta(min_length=1)]
     sha256: Sha256
-    size_bytes: Count
+    size_bytes: Annotated[int, Meta(ge=1, le=2**34)]
     verb: Verb
     onnx_path: Annotated[str, Meta(min_length=1)]
     onnx_sha256: Sha256
@@ -86,10 +85,6 @@ class Receipt(Struct, frozen=True, kw_only=True):
     plans: Annotated[list[Plan], Meta(min_length=1)]
 
 
-class _Version(Struct):
-    schema_version: int
-
-
 def load(data: bytes, name: str = FILE_NAME) -> Receipt:
     """Parse and check a receipt.
 
@@ -98,18 +93,13 @@ def load(data: bytes, name: str = FILE_NAME) -> Receipt:
         name: Its path in errors.
 
     Raises:
-        BundleError: Not JSON, a key missing or of another type, or written for another schema.
+        BundleError: Not JSON, a key missing, doubled or of another type, or written for another schema.
     """
-    mend = "build the plans again: hidemia build"
-    try:
-        schema = msgspec.json.decode(data, type=_Version).schema_version
-        if schema != SCHEMA_VERSION:
-            raise BundleError(f"{name}: expected schema version {SCHEMA_VERSION}, got {schema}; {mend}")
-        return msgspec.json.decode(data, type=Receipt)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{name}: not a valid receipt: {error}; {mend}") from None
+    return document.decode(
+        data, Receipt, schema_version=SCHEMA_VERSION, name=name, mend="build the plans again: hidemia build"
+    )
 
 
 def dump(receipt: Receipt) -> bytes:
     """Write a receipt: keys sorted, two spaces, a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(receipt, order="sorted"), indent=2) + b"\n"
+    return document.encode(receipt)

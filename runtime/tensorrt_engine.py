@@ -138,6 +138,8 @@ class _Session:
             raise
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        if self._context is None:  # closed after this was asked for
+            raise _closed(self._graph)
         batch = len(next(iter(inputs.values())))
         self._resize(batch)
         for name, array in inputs.items():
@@ -150,6 +152,8 @@ class _Session:
         return {tensor.name: self._host[tensor.name][:batch].copy() for tensor in self._outputs}
 
     def times_ms(self, batch: int, runs: int) -> dict[str, list[float]]:
+        if self._context is None:
+            raise _closed(self._graph)
         self._resize(batch)
         ways: dict[str, Launch] = {"without copies": self._execute, "with copies": self._enqueue}
         if self.launch:
