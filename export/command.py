@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from hidemia.export import triton
+from hidemia.export.build import build_here
 
 PROBES = 6
 
@@ -57,6 +58,7 @@ def export(arguments: list[str]) -> int:
         line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {item.latency_ms:6.1f} ms  {proof}"
         sys.stdout.write(line + "\n")
     sys.stdout.write(f"{options.out}: client and server bundles, checked on {len(probes)} images\n")
+    sys.stdout.write(build_here(options.out) + "\n")
     return _triton(options.out / "server", options.out / "triton", None) if options.triton else 0
 
 

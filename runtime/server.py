@@ -51,7 +51,7 @@ class Server:
         graphs = [
             graph
             for graph in bundle.manifest.graphs
-            if graph.verb == "analyze" and graph.precision == chosen.precision and settings.backend in graph.backends
+            if graph.verb == "analyze" and graph.precision == chosen.precision and graph.runs_on(settings.backend)
         ]
         return cls(
             bundle.manifest,
