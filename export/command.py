@@ -6,20 +6,27 @@ import argparse
 import sys
 from pathlib import Path
 
-from hidemia.export.bundles import export_model
+from hidemia.export.bundles import PRECISIONS, export_model
 from hidemia.export.probes import real, simulated
+from hidemia.runtime.manifest import Precision
 from hidemia.training.weights import load_weights
 
-PROBES = 6
+SIMULATED = 12  # images, where no data set is given
 
 
 def export(arguments: list[str]) -> int:
-    """Turn trained weights into bundles, proven equal to PyTorch."""
+    """Turn trained weights into bundles: FP32 proven equal to PyTorch, other precisions held to their budgets."""
     parser = argparse.ArgumentParser(prog="hidemia export", description=export.__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME, or what `train` wrote")
     parser.add_argument("--out", type=Path, required=True, help="where client/ and server/ go")
     parser.add_argument("--data", type=Path, help="check with real scans: their folder; otherwise simulated ones")
     parser.add_argument("--covers", type=Path, help="and photos: their folder; with --data")
+    parser.add_argument(
+        "--precision",
+        type=_precisions,
+        metavar="fp32,fp16,int8",
+        help="fp32 and what is wanted beside it; all that the weights allow if left out",
+    )
     parser.add_argument(
         "--private",
         action="store_true",
@@ -30,11 +37,12 @@ def export(arguments: list[str]) -> int:
         parser.error("--data and --covers go together")
     _, config = load_weights(options.weights)
     probes = (
-        real(options.data, options.covers, PROBES, config.image_size_px)
-        if options.data
-        else simulated(PROBES, config.image_size_px)
+        real(options.data, options.covers, config) if options.data else simulated(SIMULATED, config.image_size_px)
     )
-    for item in export_model(options.weights, options.out, probes, public_key=not options.private):
+    export = export_model(
+        options.weights, options.out, probes, public_key=not options.private, precisions=options.precision
+    )
+    for item in export.graphs:
         graph, parity = item.graph, item.parity
         proof = (
             f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
@@ -43,5 +51,22 @@ def export(arguments: list[str]) -> int:
         )
         line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {item.latency_ms:6.1f} ms  {proof}"
         sys.stdout.write(line + "\n")
-    sys.stdout.write(f"{options.out}: client and server bundles, checked on {len(probes)} images\n")
+    kind = "of val" if options.data else "simulated"
+    for precision, figures in export.trips.items():
+        sys.stdout.write(
+            f"{precision}: stego {figures.stego_psnr_db:.2f} dB, reply {figures.reply_psnr_db:.2f} dB, "
+            f"task {figures.task:.4f} on {len(probes)} images ({kind})\n"
+        )
+    sys.stdout.write(f"{options.out}: client and server bundles\n")
     return 0
+
+
+def _precisions(text: str) -> tuple[Precision, ...]:
+    """Names separated by commas; fp32 is among them, because the others are held to it."""
+    names = text.split(",")
+    unknown = [name for name in names if name not in PRECISIONS]
+    if unknown or "fp32" not in names:
+        raise argparse.ArgumentTypeError(
+            f"expected fp32 and any of {', '.join(PRECISIONS[1:])}, separated by commas, got {text!r}"
+        )
+    return tuple(name for name in PRECISIONS if name in names)

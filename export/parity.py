@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,3 +79,14 @@ def both(
     with torch.no_grad():
         expected = module(*(torch.from_numpy(value) for value in feed.values())).numpy()
     return expected, engine.run(None, dict(feed))[0]
+
+
+def runner(data: bytes) -> Callable[[Mapping[str, NDArray[np.uint8]]], NDArray[Any]]:
+    """A graph as a function of its inputs, with one output, in ONNX Runtime on the CPU."""
+    engine = session(data)
+
+    def run(feed: Mapping[str, NDArray[np.uint8]]) -> NDArray[Any]:
+        output: NDArray[Any] = engine.run(None, dict(feed))[0]
+        return output
+
+    return run
