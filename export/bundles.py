@@ -29,7 +29,7 @@ from hidemia.export.trip import Figures, Run
 from hidemia.export.variants import FORMS, variant
 from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
 from hidemia.runtime import manifest as manifests
-from hidemia.runtime.manifest import Graph, Manifest, Precision, ReplyLimits, Role
+from hidemia.runtime.manifest import Graph, Manifest, Precision, ReplyLimits, Role, Verb
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
@@ -132,19 +132,25 @@ def with_variants(
     return export
 
 
-def _runs(items: Sequence[Exported]) -> dict[str, Run]:
+def _runs(items: Sequence[Exported]) -> dict[Verb, Run]:
     """A function for each verb; of the analyzer's forms, the one that every precision has."""
     return {item.graph.verb: runner(item.data) for item in items if item.graph.form in FORMS}
 
 
 def _compare(
-    made: list[Exported], fp32: Mapping[str, Run], runs: Mapping[str, Run], probes: Probes, threshold: float | None
+    made: list[Exported], fp32: Mapping[Verb, Run], runs: Mapping[Verb, Run], probes: Probes, threshold: float | None
 ) -> None:
     """How far each graph of a precision is from FP32 on the same inputs, and how long it takes."""
     for probe in probes:
         stego = fp32["hide"]({"secret": probe.secret[None], "cover": probe.cover[None]})
         reply = fp32["analyze"]({"stego": stego})
-        photos = {"secret": probe.secret[None], "cover": probe.cover[None], "stego": stego, "sent": stego, "reply": reply}
+        photos = {
+            "secret": probe.secret[None],
+            "cover": probe.cover[None],
+            "stego": stego,
+            "sent": stego,
+            "reply": reply,
+        }
         for item in made:
             feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
             expected, got = fp32[item.graph.verb](feed), runs[item.graph.verb](feed)

@@ -36,13 +36,11 @@ def export(arguments: list[str]) -> int:
     if (options.data is None) != (options.covers is None):
         parser.error("--data and --covers go together")
     _, config = load_weights(options.weights)
-    probes = (
-        real(options.data, options.covers, config) if options.data else simulated(SIMULATED, config.image_size_px)
-    )
-    export = export_model(
+    probes = real(options.data, options.covers, config) if options.data else simulated(SIMULATED, config.image_size_px)
+    made = export_model(
         options.weights, options.out, probes, public_key=not options.private, precisions=options.precision
     )
-    for item in export.graphs:
+    for item in made.graphs:
         graph, parity = item.graph, item.parity
         proof = (
             f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
@@ -52,7 +50,7 @@ def export(arguments: list[str]) -> int:
         line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {item.latency_ms:6.1f} ms  {proof}"
         sys.stdout.write(line + "\n")
     kind = "of val" if options.data else "simulated"
-    for precision, figures in export.trips.items():
+    for precision, figures in made.trips.items():
         sys.stdout.write(
             f"{precision}: stego {figures.stego_psnr_db:.2f} dB, reply {figures.reply_psnr_db:.2f} dB, "
             f"task {figures.task:.4f} on {len(probes)} images ({kind})\n"

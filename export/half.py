@@ -7,9 +7,10 @@ hidden is weaker than one grey level, which float16 cannot tell apart at the hei
 
 from __future__ import annotations
 
+import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from hidemia.export.nodes import CONVOLUTIONS, constants, element_types, initializers, set_nodes, simplified
+from hidemia.export.nodes import constants, element_types, initializers, set_nodes, simplified
 from hidemia.export.nodes import trained_convolutions as trained
 
 CARRIERS = ("Concat", "LeakyRelu", "MaxPool", "Relu")
@@ -26,42 +27,47 @@ def halved(model: ModelProto) -> tuple[ModelProto, list[str]]:
         The graph, and the names of the nodes that compute in float32.
     """
     copy = simplified(model)
-    half = _half_nodes(copy)
-    types, known, stored = element_types(copy), constants(copy), initializers(copy)
+    half, known, casts = _half_nodes(copy), constants(copy), _Casts(copy)
     nodes: list[NodeProto] = []
-    casts: dict[str, str] = {}  # tensor -> the same in the other precision
-
-    def cast(name: str, kind: int, suffix: str) -> str:
-        if types.get(name) != TensorProto.FLOAT:
-            return name
-        if (twin := f"{name}.{suffix}") in casts:
-            return twin
-        casts[twin] = name
-        if kind == TensorProto.FLOAT16 and name in stored:
-            copy.graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(stored[name]).astype("f2"), twin))
-        else:
-            nodes.append(helper.make_node("Cast", [name], [twin], twin, to=kind))
-        return twin
-
-    # A half node's output carries its own name in float16; whoever needs float32 reads a cast of it.
-    halves: set[str] = set()
+    halves: set[str] = set()  # tensors that half nodes made: float16 under their own names
     full: list[str] = []
     for node in copy.graph.node:
-        inputs = list(node.input)
+        wanted = TensorProto.FLOAT16 if node.name in half else TensorProto.FLOAT
+        for i, name in enumerate(node.input):
+            if casts.is_float(name) and (name in halves) != (node.name in half):
+                node.input[i], added = casts.to(name, wanted)
+                nodes += added
         if node.name in half:
-            for i, name in enumerate(inputs):
-                if name and name not in halves:
-                    node.input[i] = cast(name, TensorProto.FLOAT16, "half")
             halves |= set(node.output)
-        else:
-            for i, name in enumerate(inputs):
-                if name in halves:
-                    node.input[i] = cast(name, TensorProto.FLOAT, "float")
-            if any(types.get(name) == TensorProto.FLOAT and name not in known for name in node.output):
-                full.append(node.name)
+        elif any(casts.is_float(name) and name not in known for name in node.output):
+            full.append(node.name)
         nodes.append(node)
     set_nodes(copy, nodes)
     return copy, full
+
+
+class _Casts:
+    """The twins of tensors in the other precision, each made once."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self._model, self._types, self._stored = model, element_types(model), initializers(model)
+        self._made: set[str] = set()
+
+    def is_float(self, name: str) -> bool:
+        """Whether the tensor was float32 in the original."""
+        return self._types.get(name) == TensorProto.FLOAT
+
+    def to(self, name: str, kind: int) -> tuple[str, list[NodeProto]]:
+        """The twin's name, and the nodes to add for it; a stored tensor is stored again instead."""
+        twin = f"{name}.{'half' if kind == TensorProto.FLOAT16 else 'float'}"
+        if twin in self._made:
+            return twin, []
+        self._made.add(twin)
+        if name in self._stored:
+            values = numpy_helper.to_array(self._stored[name]).astype(np.float16)
+            self._model.graph.initializer.append(numpy_helper.from_array(values, twin))
+            return twin, []
+        return twin, [helper.make_node("Cast", [name], [twin], twin, to=kind)]
 
 
 def _half_nodes(model: ModelProto) -> set[str]:
@@ -80,9 +86,3 @@ def _half_nodes(model: ModelProto) -> set[str]:
         if node.op_type in CARRIERS and consumers and all(reader.name in half for reader in consumers):
             half.add(node.name)
     return half
-
-
-def achieved(model: ModelProto, precision: str, low: set[str]) -> str:
-    """For the manifest: in how many of the convolutions the precision is there."""
-    total = sum(node.op_type in CONVOLUTIONS for node in model.graph.node)
-    return f"{precision} in {len(low)} of {total} convolutions"

@@ -93,7 +93,7 @@ def simplified(model: ModelProto) -> ModelProto:
 
 def _passes_on(node: NodeProto, types: dict[str, int]) -> bool:
     if node.op_type == "Cast":
-        return types.get(node.input[0]) == attribute(node, "to")
+        return types.get(node.input[0]) == int(attribute(node, "to"))
     return node.op_type == "Identity" or (node.op_type == "Concat" and len(node.input) == 1)
 
 

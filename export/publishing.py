@@ -1,4 +1,4 @@
-"""Bundles get their names once they are whole: a cut, a full disk or a lost power leaves the old ones, the new or none."""
+"""Bundles get their names once they are whole: a cut, a full disk or a lost power leaves old ones, new ones or none."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def published(out: Path, names: tuple[str, ...]) -> Iterator[Path]:
 
 def write(file: Path, data: bytes) -> None:
     """Write a file and see it onto the disk, so that the name which follows never stands for nothing."""
-    with file.open("wb") as stream:
-        try:
+    try:
+        with file.open("wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(file)) from error
+    except OSError as error:  # which names no file when it comes from the disk
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def _replace(staging: Path, out: Path, names: tuple[str, ...]) -> None:

@@ -54,44 +54,60 @@ def activations(model: ModelProto, convolutions: Collection[str]) -> list[list[s
         model: simplified.
         convolutions: names of nodes.
     """
-    made, read = producers(model), readers(model)
-    groups: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while groups[name] != name:
-            name = groups[name]
-        return name
-
-    def add(name: str, like: str | None = None) -> None:
-        fresh = name not in groups
-        groups.setdefault(name, name)
-        if like is not None:
-            groups[root(name)] = root(like)
-        maker = made.get(name)
-        if fresh and maker is not None and maker.op_type in SAME_SCALE:
-            for source in maker.input:
-                add(source, like=name)
-
+    made, read, groups = producers(model), readers(model), _Groups()
     for node in model.graph.node:
         if node.name not in convolutions:
             continue
-        add(node.input[0])
-        add(output_of(node, read))
-        if output_of(node, read) != node.output[0]:
-            continue
-        for reader in read.get(node.output[0], []):
-            if reader.op_type == "LeakyRelu":
-                add(reader.output[0])
-    members: dict[str, list[str]] = {}
-    for name in groups:
-        members.setdefault(root(name), []).append(name)
-    return list(members.values())
+        output = output_of(node, read)
+        names = [node.input[0], output]
+        if output == node.output[0]:
+            names += [reader.output[0] for reader in read.get(output, []) if reader.op_type == "LeakyRelu"]
+        for name in names:
+            groups.add(name)
+            _join_sources(name, made, groups)
+    return groups.members()
+
+
+def _join_sources(name: str, made: Mapping[str, NodeProto], groups: _Groups) -> None:
+    """What a copying node reads has the scale of what it makes."""
+    maker = made.get(name)
+    if maker is None or maker.op_type not in SAME_SCALE:
+        return
+    for source in maker.input:
+        groups.join(source, name)
+        _join_sources(source, made, groups)
+
+
+class _Groups:
+    """Disjoint sets of names."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def add(self, name: str) -> str:
+        """Take a name in, and give the one that stands for its set."""
+        self._parent.setdefault(name, name)
+        while self._parent[name] != name:
+            name = self._parent[name]
+        return name
+
+    def join(self, one: str, other: str) -> None:
+        """Make two sets one."""
+        self._parent[self.add(one)] = self.add(other)
+
+    def members(self) -> list[list[str]]:
+        """The sets, in the order their names were first seen."""
+        sets: dict[str, list[str]] = {}
+        for name in self._parent:
+            sets.setdefault(self.add(name), []).append(name)
+        return list(sets.values())
 
 
 def output_of(node: NodeProto, read: Mapping[str, list[NodeProto]]) -> str:
     """Where a convolution's output is rounded: behind its Relu, which a range from 0 makes part of the rounding."""
     after = read.get(node.output[0], [])
-    return after[0].output[0] if len(after) == 1 and after[0].op_type == "Relu" else node.output[0]
+    name: str = after[0].output[0] if len(after) == 1 and after[0].op_type == "Relu" else node.output[0]
+    return name
 
 
 def quantised(
@@ -184,7 +200,7 @@ def _store(model: ModelProto, name: str, scale: NDArray[np.float32], zero: NDArr
     )
 
 
-def _rounding(name: str, **axis: int) -> list[NodeProto]:
+def _rounding(name: str, **axis: Any) -> list[NodeProto]:
     """QuantizeLinear and DequantizeLinear: tensor -> tensor.codes -> tensor.rounded."""
     grid_of = [f"{name}.scale", f"{name}.zero"]
     return [

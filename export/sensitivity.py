@@ -8,6 +8,7 @@ and writes ``calibration.json`` beside the weights. It takes minutes; run it aga
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ from hidemia.training.weights import load_weights
 
 VERBS: tuple[Verb, ...] = ("hide", "analyze", "recover")
 RANGE_IMAGES, EFFECT_IMAGES = 24, 6
-MARGIN = 0.5  # share of the budget that the choice may use: other images are not these
+MARGIN = 0.8  # share of the budget that the choice may use: other images are not these
+STEP = 0.25  # share of a graph's noise that one step takes out
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,17 @@ class Model:
         return runner(quantised(self.graphs[verb], self.ranges[verb], convolutions).SerializeToString())
 
 
-def calibrate(weights: Path, data: Path, covers: Path) -> Iterator[str]:
+def calibrate(
+    weights: Path, data: Path, covers: Path, effect_images: int = EFFECT_IMAGES, choice_images: int | None = None
+) -> Iterator[str]:
     """Measure, choose and write; yields a line for each step.
+
+    Args:
+        weights: the model's folder, where the result goes.
+        data: medical images with the splits train and val.
+        covers: photos with the same splits.
+        effect_images: of val, for the effect of each group.
+        choice_images: of val, for the choice; all when None.
 
     Raises:
         TrainingError: no weights. DatasetError: no such images.
@@ -62,12 +73,12 @@ def calibrate(weights: Path, data: Path, covers: Path) -> Iterator[str]:
         "hide": "hide.fp32.onnx", "analyze": "analyze.fp32.any.onnx", "recover": "recover.fp32.onnx"
     }  # fmt: skip
     graphs = {verb: simplified(onnx.load_from_string(made[path][1].data)) for verb, path in paths.items()}
-    runs = {verb: runner(graph.SerializeToString()) for verb, graph in graphs.items()}
+    runs: dict[Verb, Run] = {verb: Remembered(runner(graph.SerializeToString())) for verb, graph in graphs.items()}
     ranges = ranges_of(graphs, runs, real(data, covers, config, RANGE_IMAGES, "train"))
     yield f"ranges of {sum(map(len, ranges.values()))} tensors on {RANGE_IMAGES} images of train"
     threshold = config.mask_threshold if config.task == "segmentation" else None
     model = Model(graphs, runs, ranges, threshold)
-    probes = real(data, covers, config, EFFECT_IMAGES)
+    probes = real(data, covers, config, effect_images)
     reference, found = travel(runs, probes, threshold)
     effects: dict[Verb, list[Effect]] = {}
     for verb in VERBS:
@@ -78,19 +89,18 @@ def calibrate(weights: Path, data: Path, covers: Path) -> Iterator[str]:
                 f"{verb:8} {effect.group:28} noise {effect.noise:9.4f}  stego {effect.stego_psnr_db:+.3f} dB  "
                 f"reply {effect.reply_psnr_db:+.3f} dB  task {effect.task_points:+.2f} points"
             )
-    every = real(data, covers, config)
-    full: dict[Verb, list[str]] = {verb: [] for verb in VERBS}
-    for full, line in choices(model, effects, every):  # noqa: B020 - the last one stands
-        yield line
+    every = real(data, covers, config, choice_images)
+    choice = Choice(model, effects, every)
+    yield from choice.make()
     save(
         Calibration(
             data={
                 "secrets": data.name, "covers": covers.name, "ranges": f"{RANGE_IMAGES} images of train",
-                "effects": f"{EFFECT_IMAGES} images of val", "choice": f"{len(every)} images of val",
+                "effects": f"{len(probes)} images of val", "choice": f"{len(every)} images of val",
             },
             weights_sha256=weights_sha256(weights),
             graphs={
-                verb: GraphCalibration(ranges=ranges[verb], fp32=sorted(full[verb]), effects=effects[verb])
+                verb: GraphCalibration(ranges=ranges[verb], fp32=sorted(choice.full[verb]), effects=effects[verb])
                 for verb in VERBS
             },
         ),
@@ -151,43 +161,86 @@ class Noise:
         return float(np.mean(self._errors))
 
 
-def choices(
-    model: Model, effects: Mapping[Verb, list[Effect]], probes: Probes
-) -> Iterator[tuple[dict[Verb, list[str]], str]]:
-    """From everything rounded, leave out the noisiest group until the losses fit: the groups so far, and a line.
+class Remembered:
+    """A graph that computes each input once: the FP32 half of most trips is the same."""
 
-    Which graph a group is taken from follows from the figure that is worst: only the hider can spoil the stego.
+    def __init__(self, run: Run) -> None:
+        self._run, self._known = run, dict[bytes, NDArray[Any]]()
+
+    def __call__(self, feed: Mapping[str, NDArray[np.uint8]]) -> NDArray[Any]:
+        key = hashlib.sha256(b"".join(value.tobytes() for value in feed.values())).digest()
+        if key not in self._known:
+            self._known[key] = self._run(feed)
+        return self._known[key]
+
+
+class Choice:
+    """Which groups stay in FP32: from everything rounded, the noisiest are left out until the losses fit.
+
+    Which graph they are taken from follows from the worst figure: the hider alone can spoil the stego, the task is
+    spoilt by the graph that costs most of it when it alone is rounded.
+
+    Attributes:
+        full: the groups so far, by verb.
     """
-    suspects: dict[str, tuple[Verb, ...]] = {
-        "stego_psnr_db": ("hide",), "reply_psnr_db": ("analyze", "hide"), "task": ("recover", "analyze", "hide")
-    }  # fmt: skip
-    reference, found = travel(model.runs, probes, model.threshold)
-    probes = known(probes, found, model.threshold)
-    full: dict[Verb, list[str]] = {verb: [] for verb in VERBS}
-    while True:
-        runs = {
-            verb: model.rounded(
-                verb,
-                {n for g, names in convolution_groups(model.graphs[verb]).items() if g not in full[verb] for n in names},
-            )
-            for verb in VERBS
+
+    def __init__(self, model: Model, effects: Mapping[Verb, list[Effect]], probes: Probes) -> None:
+        self.full: dict[Verb, list[str]] = {verb: [] for verb in VERBS}
+        self._model, self._effects = model, effects
+        self._reference, found = travel(model.runs, probes, model.threshold)
+        self._probes = known(probes, found, model.threshold)
+
+    def make(self) -> Iterator[str]:
+        """Choose; yields a line for each step."""
+        alone = {}
+        for verb in VERBS:
+            alone[verb] = self._losses(verb)
+            yield f"{verb} alone in int8: {_shares(alone[verb])} of the budget on {len(self._probes)} images"
+        suspects: dict[str, list[Verb]] = {
+            "stego_psnr_db": ["hide"],
+            "reply_psnr_db": ["analyze", "hide"],
+            "task": sorted(VERBS, key=lambda verb: -alone[verb]["task"]),
         }
-        got, _ = travel(runs, probes, model.threshold)
-        shares = losses(reference, got, BUDGETS["int8"])
-        worst = max(shares, key=lambda name: shares[name])
-        line = ", ".join(f"{name} {share:+.2f}" for name, share in shares.items())
-        yield full, f"shares of the budget used on {len(probes)} images: {line}"
-        left = [
-            (effect.noise / sum(other.noise for other in effects[verb]), verb, effect.group)
-            for verb in suspects[worst]
-            for effect in effects[verb]
-            if effect.group not in full[verb]
-        ]
-        if shares[worst] <= MARGIN or not left:
-            return
-        _, verb, group = max(left)
-        full = full | {verb: [*full[verb], group]}
-        yield full, f"left in FP32: {group} of {verb}"
+        while True:
+            shares = self._losses(*VERBS)
+            yield f"all in int8: {_shares(shares)} of the budget"
+            worst = max(shares, key=lambda name: shares[name])
+            open_to = [verb for verb in suspects[worst] if self._left(verb)]
+            if shares[worst] <= MARGIN or not open_to:
+                return
+            verb = open_to[0]
+            groups = self._noisiest(verb)
+            self.full[verb] += groups
+            yield f"left in FP32 for {worst}: {', '.join(groups)} of {verb}"
+
+    def _losses(self, *verbs: Verb) -> dict[str, float]:
+        """Shares of the budget that are used when these graphs are rounded as far as is chosen."""
+        rounded = {verb: self._model.rounded(verb, self._convolutions(verb)) for verb in verbs}
+        got, _ = travel(self._model.runs | rounded, self._probes, self._model.threshold)
+        return losses(self._reference, got, BUDGETS["int8"])
+
+    def _convolutions(self, verb: Verb) -> set[str]:
+        groups = convolution_groups(self._model.graphs[verb])
+        return {name for group, names in groups.items() if group not in self.full[verb] for name in names}
+
+    def _left(self, verb: Verb) -> list[Effect]:
+        return [effect for effect in self._effects[verb] if effect.group not in self.full[verb]]
+
+    def _noisiest(self, verb: Verb) -> list[str]:
+        """The fewest groups that make a part of the noise which is left."""
+        left = sorted(self._left(verb), key=lambda effect: -effect.noise)
+        total, taken = sum(effect.noise for effect in left), 0.0
+        groups: list[str] = []
+        for effect in left:
+            if taken >= STEP * total and groups:
+                break
+            taken += effect.noise
+            groups.append(effect.group)
+        return groups
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:+.2f}" for name, share in shares.items())
 
 
 def _digits(value: float) -> float:
@@ -200,9 +253,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME")
     parser.add_argument("--data", type=Path, required=True, help="medical images with the splits train and val")
     parser.add_argument("--covers", type=Path, required=True, help="photos with the same splits")
+    parser.add_argument("--effect-images", type=int, default=EFFECT_IMAGES, help="of val, for each group's effect")
+    parser.add_argument("--choice-images", type=int, help="of val, for the choice (default: all)")
     options = parser.parse_args(arguments)
     try:
-        for line in calibrate(options.weights, options.data, options.covers):
+        for line in calibrate(**vars(options)):
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
     except HidemiaError as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hidemia.export.probes import Probe, Probes, Truth
 from hidemia.runtime import similarity
 from hidemia.runtime.errors import ExportError
-from hidemia.runtime.manifest import Precision
+from hidemia.runtime.manifest import Precision, Verb
 
 Run: TypeAlias = Callable[[Mapping[str, NDArray[np.uint8]]], NDArray[Any]]
 """One graph: a batch of each input by name -> its output."""
@@ -51,7 +51,7 @@ _NAMES = {
 }
 
 
-def travel(runs: Mapping[str, Run], probes: Probes, threshold: float | None) -> tuple[Figures, list[NDArray[Any]]]:
+def travel(runs: Mapping[Verb, Run], probes: Probes, threshold: float | None) -> tuple[Figures, list[NDArray[Any]]]:
     """Make every trip with one set of graphs.
 
     Args:

@@ -24,7 +24,9 @@ FORMS = (None, "any")
 can be quantised; in FP16 it is left out for the size of the bundle: a GPU serves batches."""
 
 
-def variant(fp32: Graph, data: bytes, precision: Precision, calibration: GraphCalibration | None) -> tuple[Graph, bytes]:
+def variant(
+    fp32: Graph, data: bytes, precision: Precision, calibration: GraphCalibration | None
+) -> tuple[Graph, bytes]:
     """Write a graph in another precision.
 
     Args:
