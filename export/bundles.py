@@ -31,6 +31,7 @@ from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.manifest import Graph, Manifest, Precision, ReplyLimits, Role, Verb
 from hidemia.training.recipes import ModelConfig
+from hidemia.training.seal import TILES
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
@@ -171,17 +172,18 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
     """Every graph by file name, traced and linted, with the module it came from."""
     side = config.image_size_px
     photo = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    plans: list[tuple[str, nn.Module, list[str], str, str | None]] = [
-        ("hide", Hide(system), ["secret", "cover"], "stego", None),
-        ("recover", Recover(system, side), ["reply", "sent"], "probability", None),
-        ("analyze", Analyze(system, "one", side), ["stego"], "reply", "one"),
-        ("analyze", Analyze(system, "any", side), ["stego"], "reply", "any"),
+    results = ["probability"] if config.analyzer.seal is None else ["probability", "seal"]
+    plans: list[tuple[str, nn.Module, list[str], list[str], str | None]] = [
+        ("hide", Hide(system), ["secret", "cover"], ["stego"], None),
+        ("recover", Recover(system, side), ["reply", "sent"], results, None),
+        ("analyze", Analyze(system, "one", side), ["stego"], ["reply"], "one"),
+        ("analyze", Analyze(system, "any", side), ["stego"], ["reply"], "any"),
     ]
     made = {}
-    for verb, module, names, output, form in plans:
+    for verb, module, names, outputs, form in plans:
         module.eval().requires_grad_(requires_grad=False)
         dynamic = form != "one"
-        data = to_onnx(module, tuple(photo if dynamic else photo[:1] for _ in names), names, output, dynamic)
+        data = to_onnx(module, tuple(photo if dynamic else photo[:1] for _ in names), names, outputs, dynamic)
         path = f"{verb}.fp32.{form}.onnx" if form else f"{verb}.fp32.onnx"
         graph = Graph(
             verb=verb,  # type: ignore[arg-type]
@@ -197,7 +199,7 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
             batch=(1, None) if dynamic else (1, 1),
             backends=["onnxruntime"],
             inputs=[_photo(name, side, dynamic) for name in names],
-            outputs=[_result(config, dynamic) if verb == "recover" else _photo(output, side, dynamic)],
+            outputs=_results(config, dynamic) if verb == "recover" else [_photo(outputs[0], side, dynamic)],
         )
         made[path] = (module, Exported(graph, data))
     return made
@@ -219,12 +221,14 @@ def prove(
             reference = trained if item.graph.verb == "analyze" else module
             expected, got = both(reference, engines[path], feed)
             if item.graph.verb == "recover":
-                item.parity.add_result(expected[0], got[0], config.mask_threshold)
+                item.parity.add_result(expected[0][0], got[0][0], config.mask_threshold)
+                for reference_seal, seal in zip(expected[1:], got[1:], strict=True):
+                    item.parity.add_seal(reference_seal[0], seal[0])
             else:
-                item.parity.add_photo(expected, got)
+                item.parity.add_photo(expected[0], got[0])
             if item.graph.verb == "hide":
-                photos["stego"] = photos["sent"] = expected
-                photos["reply"], _ = both(trained, engines["analyze.fp32.any.onnx"], {"stego": expected})
+                photos["stego"] = photos["sent"] = expected[0]
+                (photos["reply"],), _ = both(trained, engines["analyze.fp32.any.onnx"], {"stego": expected[0]})
     for path, (_, item) in made.items():
         item.parity.require(path)
         item.latency_ms = _latency_ms(runner(item.data), {t.name: photos[t.name] for t in item.graph.inputs})
@@ -259,14 +263,19 @@ def _photo(name: str, side: int, dynamic: bool) -> manifests.Tensor:  # noqa: FB
     )  # fmt: skip
 
 
-def _result(config: ModelConfig, dynamic: bool) -> manifests.Tensor:  # noqa: FBT001
+def _results(config: ModelConfig, dynamic: bool) -> list[manifests.Tensor]:  # noqa: FBT001
     side, batch = config.image_size_px, "batch" if dynamic else 1
     masks = config.task == "segmentation"
-    return manifests.Tensor(
+    probability = manifests.Tensor(
         name="probability", dtype="float32", shape=[batch, side, side] if masks else [batch, len(config.classes)],
         layout="NHW" if masks else "NC", colour="", value_range=(0.0, 1.0),
         meaning="probability of each pixel's belonging to the mask" if masks else "probability of each class",
     )  # fmt: skip
+    seal = manifests.Tensor(
+        name="seal", dtype="float32", shape=[batch, TILES, TILES], layout="NHW", colour="", value_range=(-2.0, 2.0),
+        meaning="how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all",
+    )  # fmt: skip
+    return [probability] if config.analyzer.seal is None else [probability, seal]
 
 
 def _manifest(
@@ -287,7 +296,11 @@ def _manifest(
         classes=list(config.classes),
         image_size_px=config.image_size_px,
         mask_threshold=manifest_threshold(config),
-        reply_limits=ReplyLimits(min_psnr_db=config.reply_min_psnr_db, min_changed_share=config.reply_min_changed_share)
+        reply_limits=ReplyLimits(
+            min_psnr_db=config.reply_min_psnr_db,
+            min_changed_share=config.reply_min_changed_share,
+            min_seal_share=config.reply_min_seal_share,
+        )
         if role == "client"
         else None,
         graphs=[item.graph for item in items],

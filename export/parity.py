@@ -16,6 +16,7 @@ from hidemia.runtime.errors import ExportError
 
 IDENTICAL_SHARE = 0.995  # of a photo's values; no value may be more than one level off
 AGREEMENT = 0.999  # of a mask's pixels
+SEAL_ERROR = 0.01  # of a tile's agreement, which is about 1
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Parity:
         max_levels: largest difference in grey levels (photos).
         agreement: least share of equally classified pixels or classes in an image (results).
         max_error: largest difference of a probability (results).
+        max_seal_error: largest difference of a tile's agreement (results that have a seal).
         probes: how many images were compared.
     """
 
@@ -34,6 +36,7 @@ class Parity:
     max_levels: int = 0
     agreement: float = 1.0
     max_error: float = 0.0
+    max_seal_error: float = 0.0
     probes: int = 0
 
     def add_photo(self, expected: NDArray[np.uint8], got: NDArray[np.uint8]) -> None:
@@ -53,6 +56,10 @@ class Parity:
         self.max_error = max(self.max_error, float(np.abs(expected - got).max()))
         self.probes += 1
 
+    def add_seal(self, expected: NDArray[np.float32], got: NDArray[np.float32]) -> None:
+        """Take in one seal: the agreement of each tile, (8, 8)."""
+        self.max_seal_error = max(self.max_seal_error, float(np.abs(expected - got).max()))
+
     def require(self, name: str) -> None:
         """Raise ExportError if the budget is exceeded."""
         if self.identical_share < IDENTICAL_SHARE or self.max_levels > 1:
@@ -65,6 +72,11 @@ class Parity:
                 f"{name}: expected results to agree with PyTorch's in {AGREEMENT:.1%}, got {self.agreement:.2%}; "
                 "the export is wrong, ship nothing"
             )
+        if self.max_seal_error > SEAL_ERROR:
+            raise ExportError(
+                f"{name}: expected the seal within {SEAL_ERROR} of PyTorch's, got {self.max_seal_error:.3f} off; "
+                "the export is wrong, ship nothing"
+            )
 
 
 def session(data: bytes) -> onnxruntime.InferenceSession:
@@ -74,15 +86,16 @@ def session(data: bytes) -> onnxruntime.InferenceSession:
 
 def both(
     module: nn.Module, engine: onnxruntime.InferenceSession, feed: Mapping[str, NDArray[np.uint8]]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Run one batch through PyTorch and through the engine: (expected, got)."""
+) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    """Run one batch through PyTorch and through the engine: (expected, got), an array for each output."""
     with torch.no_grad():
-        expected = module(*(torch.from_numpy(value) for value in feed.values())).numpy()
-    return expected, engine.run(None, dict(feed))[0]
+        made = module(*(torch.from_numpy(value) for value in feed.values()))
+    expected = [output.numpy() for output in (made if isinstance(made, tuple) else (made,))]
+    return expected, engine.run(None, dict(feed))
 
 
 def runner(data: bytes) -> Callable[[Mapping[str, NDArray[np.uint8]]], NDArray[Any]]:
-    """A graph as a function of its inputs, with one output, in ONNX Runtime on the CPU."""
+    """A graph as a function from its inputs to its first output, in ONNX Runtime on the CPU."""
     engine = session(data)
 
     def run(feed: Mapping[str, NDArray[np.uint8]]) -> NDArray[Any]:
