@@ -29,9 +29,7 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("--covers", type=Path, required=True, help="photos: a folder with index.csv")
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
     parser.add_argument("--covers-per-image", type=int, default=5)
-    parser.add_argument(
-        "--precision", choices=get_args(Precision), help="of both bundles (default: their first)"
-    )
+    parser.add_argument("--precision", choices=get_args(Precision), help="of both bundles (default: their first)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(arguments)
     client = Client.load(options.client, precision=options.precision)

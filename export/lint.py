@@ -53,7 +53,8 @@ def problems(model: ModelProto) -> list[str]:
     names = Counter(node.name for node in model.graph.node if node.name)
     found += [f"node {name}: {count} nodes of one name" for name, count in names.items() if count > 1]
     found += [f"{tensor.name or 'a constant'}: external data" for tensor in _stored(model) if _outside(tensor)]
-    found += [f"node {node.name}: {node.op_type} of integers ({_SHAPE})" for node in _integer_arithmetic(model)]
+    if not found:  # types can be inferred in a sound graph only
+        found += [f"node {node.name}: {node.op_type} of integers ({_SHAPE})" for node in _integer_arithmetic(model)]
     for value in model.graph.input:
         free = [d for d in value.type.tensor_type.shape.dim[1:] if not d.HasField("dim_value")]
         if free:
@@ -78,13 +79,9 @@ def _outside(tensor: TensorProto) -> bool:
 
 def _integer_arithmetic(model: ModelProto) -> list[onnx.NodeProto]:
     """Sums and products of int64: what is left of shapes. Photos are uint8 and become float at once."""
-    suspects = [node for node in model.graph.node if node.op_type in _ARITHMETIC]
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model).graph.value_info if suspects else []
-    except onnx.shape_inference.InferenceError:
-        return []  # the checker says why
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
     integers = {value.name for value in inferred if value.type.tensor_type.elem_type == TensorProto.INT64}
-    return [node for node in suspects if integers & set(node.output)]
+    return [node for node in model.graph.node if node.op_type in _ARITHMETIC and integers & set(node.output)]
 
 
 def check(model: ModelProto) -> None:
