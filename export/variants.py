@@ -10,8 +10,8 @@ from onnx import ModelProto
 
 from hidemia.export.calibration import GraphCalibration
 from hidemia.export.half import halved
-from hidemia.export.nodes import CONVOLUTIONS, constants, element_types, initializers, simplified
-from hidemia.export.quantize import quantisable, quantised
+from hidemia.export.nodes import CONVOLUTIONS, constants, element_types, initializers, producers, simplified
+from hidemia.export.quantize import CARRIERS, quantisable, quantised
 from hidemia.export.writing import finished
 from hidemia.runtime.manifest import Graph, Precision
 
@@ -46,7 +46,7 @@ def variant(
         assert calibration is not None  # noqa: S101 - the caller has read it
         low = chosen(model, calibration)
         written = quantised(model, calibration.ranges, low)
-        full = [name for name in _float_nodes(model) if name not in low]
+        full = [name for name in _float_nodes(model) if name not in low | carried(written, low)]
     total = sum(node.op_type in CONVOLUTIONS for node in model.graph.node)
     made = finished(written)
     return msgspec.structs.replace(
@@ -92,6 +92,17 @@ def convolution_groups(model: ModelProto) -> dict[str, list[str]]:
         kernel = max(kernels(node.input[1]), key=size)
         groups.setdefault(kernel.rsplit(".", 2)[0], []).append(node.name)
     return groups
+
+
+def carried(written: ModelProto, low: set[str]) -> set[str]:
+    """The nodes between quantised ones that run in 8 bits with them: all they read comes out of 8 bits."""
+    made = producers(written)
+
+    def eight_bit(name: str) -> bool:
+        maker = made.get(name)
+        return maker is not None and (maker.op_type == "DequantizeLinear" or maker.name in low)
+
+    return {node.name for node in written.graph.node if node.op_type in CARRIERS and all(map(eight_bit, node.input))}
 
 
 def _float_nodes(model: ModelProto) -> list[str]:

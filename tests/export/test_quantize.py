@@ -7,6 +7,7 @@ from tests.tiny import WEIGHT1, WEIGHT2, tiny
 
 from hidemia.export.nodes import constant_values, simplified
 from hidemia.export.quantize import activations, grid, quantisable, quantised, weight_scales
+from hidemia.export.variants import carried
 from hidemia.runtime.errors import ExportError
 
 RANGES = {"bands": (-1.0, 1.55), "a1": (-1.0, 1.55), "cat": (-1.0, 1.55), "c1": (-0.55, 2.0), "c2": (0.0, 2.55)}
@@ -129,3 +130,10 @@ def test_a_kernel_that_depends_on_the_input_cannot_be_quantised():
 def test_a_missing_range_is_named():
     with pytest.raises(ExportError, match="expected a range for c1, got none; calibrate"):
         quantised(tiny(), {name: limits for name, limits in RANGES.items() if name != "c1"}, BOTH)
+
+
+def test_carriers_between_quantised_nodes_run_in_8_bits():
+    assert carried(quantised(tiny(), RANGES, BOTH), BOTH) == {"act", "cat"}
+    assert carried(quantised(tiny(), RANGES, {"conv2"}), {"conv2"}) == {"cat"}
+    relu = RANGES | {"a1": (0.0, 1.0)}
+    assert carried(quantised(tiny("Relu"), relu, {"conv1"}), {"conv1"}) == {"act"}
