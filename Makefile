@@ -23,7 +23,8 @@ soak: $(FULL)/.ready ## a quarter of an hour or more of bad input and load again
 	$(FULL)/bin/python -m tests.soak --out $(or $(OUT),docs)
 
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
-	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL)
+	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL) \
+		$(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
 
 train: $(FULL)/.ready ## train MODEL; needs DATA= and COVERS=
 	$(FULL)/bin/hidemia train $(MODEL) --data "$(DATA)" --covers "$(COVERS)" --resume
