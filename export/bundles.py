@@ -10,21 +10,19 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass, field
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
-from hidemia.export.parity import Parity, both, session
+from hidemia.export.parity import BACKENDS, Feed, Parity, Run, engines, reference
 from hidemia.export.probes import Pairs
 from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
 from hidemia.runtime import manifest as manifests
+from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Role
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.system import System
@@ -35,12 +33,12 @@ MEASURED_RUNS = 5
 
 @dataclass
 class Exported:
-    """One graph: what the manifest says of it, its bytes, and what was measured."""
+    """One graph: what the manifest says of it, its bytes, and what was measured in each engine."""
 
     graph: Graph
     data: bytes
-    parity: Parity = field(default_factory=Parity)
-    latency_ms: float = 0.0
+    parity: dict[str, Parity] = field(default_factory=lambda: {name: Parity() for name in BACKENDS})
+    latency_ms: dict[str, float] = field(default_factory=dict)
 
 
 def export_model(weights: Path, out: Path, probes: Pairs, *, public_key: bool) -> list[Exported]:
@@ -102,7 +100,7 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
             ir_version=IR_VERSION,
             form=form,  # type: ignore[arg-type]
             batch=(1, None) if dynamic else (1, 1),
-            backends=["onnxruntime"],
+            backends=BACKENDS,
             inputs=[_photo(name, side, dynamic) for name in names],
             outputs=[_result(config, dynamic) if verb == "recover" else _photo(output, side, dynamic)],
         )
@@ -113,28 +111,30 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
 def prove(
     system: System, config: ModelConfig, made: dict[str, tuple[nn.Module, Exported]], probes: Pairs
 ) -> list[Exported]:
-    """Compare each graph with PyTorch on every probe, along the trip a photo makes; time it; enforce the budget.
+    """Compare each graph in each engine with PyTorch on every probe, along the trip a photo makes; enforce the budget.
 
     The analyzer's reference is the network as it was trained, not its deployed form.
     """
-    engines = {path: session(item.data) for path, (_, item) in made.items()}
+    runs = {path: engines(item.data, item.graph) for path, (_, item) in made.items()}
     trained = _Trained(system)
     for secret, cover in probes:
         photos = {"secret": secret[None], "cover": cover[None]}
         for path, (module, item) in made.items():
             feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
-            reference = trained if item.graph.verb == "analyze" else module
-            expected, got = both(reference, engines[path], feed)
-            if item.graph.verb == "recover":
-                item.parity.add_result(expected[0], got[0], config.mask_threshold)
-            else:
-                item.parity.add_photo(expected, got)
+            expected = reference(trained if item.graph.verb == "analyze" else module, feed)
+            for name, run in runs[path].items():
+                if item.graph.verb == "recover":
+                    item.parity[name].add_result(expected[0], run(feed)[0], config.mask_threshold)
+                else:
+                    item.parity[name].add_photo(expected, run(feed))
             if item.graph.verb == "hide":
                 photos["stego"] = photos["sent"] = expected
-                photos["reply"], _ = both(trained, engines["analyze.fp32.any.onnx"], {"stego": expected})
+                photos["reply"] = reference(trained, {"stego": expected})
     for path, (_, item) in made.items():
-        item.parity.require(path)
-        item.latency_ms = _latency_ms(engines[path], {t.name: photos[t.name] for t in item.graph.inputs})
+        feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
+        for name, run in runs[path].items():
+            item.parity[name].require(f"{path} in {name}")
+            item.latency_ms[name] = _latency_ms(run, feed)
     return [item for _, item in made.values()]
 
 
@@ -149,12 +149,12 @@ class _Trained(nn.Module):
         return pixels_out(self.analyzer(pixels_in(stego)))
 
 
-def _latency_ms(engine: onnxruntime.InferenceSession, feed: dict[str, NDArray[np.uint8]]) -> float:
+def _latency_ms(run: Run, feed: Feed) -> float:
     """Median of a few runs at batch 1, after the runs of the comparison."""
     times = []
     for _ in range(MEASURED_RUNS):
         start = time.perf_counter()
-        engine.run(None, feed)
+        run(feed)
         times.append((time.perf_counter() - start) * 1e3)
     return round(statistics.median(times), 2)
 
@@ -215,11 +215,15 @@ def _write_bundle(folder: Path, manifest: Manifest, items: list[Exported]) -> No
         "environment": {
             "machine": platform.machine(),
             "python": platform.python_version(),
-            "onnxruntime": onnxruntime.__version__,
-            "threads": torch.get_num_threads(),
+            **{name: import_module(name).__version__ for name in BACKENDS},
+            "threads": usable_threads(),
         },
         "graphs": {
-            item.graph.path: {"parity": vars(item.parity), "latency_ms_batch_1": item.latency_ms} for item in items
+            item.graph.path: {
+                name: {"parity": vars(item.parity[name]), "latency_ms_batch_1": item.latency_ms[name]}
+                for name in BACKENDS
+            }
+            for item in items
         },
     }
     (folder / "measured.json").write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")

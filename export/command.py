@@ -35,13 +35,14 @@ def export(arguments: list[str]) -> int:
         else simulated(PROBES, config.image_size_px)
     )
     for item in export_model(options.weights, options.out, probes, public_key=not options.private):
-        graph, parity = item.graph, item.parity
-        proof = (
-            f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
-            if graph.verb == "recover"
-            else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
-        )
-        line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {item.latency_ms:6.1f} ms  {proof}"
-        sys.stdout.write(line + "\n")
+        for backend, parity in item.parity.items():
+            graph, latency_ms = item.graph, item.latency_ms[backend]
+            proof = (
+                f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
+                if graph.verb == "recover"
+                else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
+            )
+            line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {backend:11} {latency_ms:6.1f} ms  {proof}"
+            sys.stdout.write(line + "\n")
     sys.stdout.write(f"{options.out}: client and server bundles, checked on {len(probes)} images\n")
     return 0

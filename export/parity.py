@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime
@@ -12,7 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import ExportError
+from hidemia.runtime.manifest import Graph
+from hidemia.runtime.openvino_engine import compile_graph
+
+BACKENDS = ["onnxruntime", "openvino"]  # what `engines` gives, and so what a manifest may name
+
+Feed: TypeAlias = Mapping[str, NDArray[np.uint8]]
+Run: TypeAlias = Callable[[Feed], NDArray[Any]]
 
 IDENTICAL_SHARE = 0.995  # of a photo's values; no value may be more than one level off
 AGREEMENT = 0.999  # of a mask's pixels
@@ -67,15 +75,18 @@ class Parity:
             )
 
 
-def session(data: bytes) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU, the engine every file is checked with."""
-    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+def engines(data: bytes, graph: Graph) -> dict[str, Run]:
+    """The engines on the CPU that every file is checked with, by the name that a manifest gives them."""
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    settings = EngineSettings(backend="openvino")
+    request = compile_graph(data, graph, settings).create_infer_request()
+    return {
+        "onnxruntime": lambda feed: session.run(None, dict(feed))[0],
+        "openvino": lambda feed: np.asarray(request.infer(dict(feed))[0]),
+    }
 
 
-def both(
-    module: nn.Module, engine: onnxruntime.InferenceSession, feed: Mapping[str, NDArray[np.uint8]]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Run one batch through PyTorch and through the engine: (expected, got)."""
+def reference(module: nn.Module, feed: Feed) -> NDArray[Any]:
+    """Run one batch through PyTorch."""
     with torch.no_grad():
-        expected = module(*(torch.from_numpy(value) for value in feed.values())).numpy()
-    return expected, engine.run(None, dict(feed))[0]
+        return module(*(torch.from_numpy(value) for value in feed.values())).numpy()  # type: ignore[no-any-return]

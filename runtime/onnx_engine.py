@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import Arrays, Engine, EngineSettings, usable_threads
-from hidemia.runtime.errors import BundleError, EngineError
-from hidemia.runtime.manifest import Graph, Tensor
+from hidemia.runtime.errors import EngineError
+from hidemia.runtime.manifest import Graph
+from hidemia.runtime.tensors import Found, check_tensors
 
 __all__ = ["PROVIDERS", "OnnxEngine"]
 
@@ -62,8 +63,8 @@ class OnnxEngine(Engine):
                 f"{graph.path}: expected {provider}, got {session.get_providers()[0]}; "
                 "install the provider's libraries or ask for the CPU"
             )
-        _compare(f"{graph.path} inputs", session.get_inputs(), graph.inputs)
-        _compare(f"{graph.path} outputs", session.get_outputs(), graph.outputs)
+        check_tensors(f"{graph.path} inputs", _found(session.get_inputs()), graph.inputs)
+        check_tensors(f"{graph.path} outputs", _found(session.get_outputs()), graph.outputs)
         self._outputs = [tensor.name for tensor in graph.outputs]
         self._session: Any = session
 
@@ -91,24 +92,5 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _compare(where: str, actual: Sequence[Any], expected: Sequence[Tensor]) -> None:
-    """A manifest that describes another graph is an error before the first run, not at it."""
-    got = {node.name: (_ONNX_TYPES.get(node.type, node.type), len(node.shape)) for node in actual}
-    want = {tensor.name: (tensor.dtype, len(tensor.shape)) for tensor in expected}
-    fixed = all(
-        not (isinstance(a, int) and isinstance(b, int)) or a == b
-        for node in actual
-        for tensor in expected
-        if node.name == tensor.name
-        for a, b in zip(node.shape, tensor.shape, strict=False)
-    )
-    if got != want or not fixed:
-        raise BundleError(
-            f"{where}: expected {_list(expected)}, got "
-            f"{', '.join(f'{n.name} {_ONNX_TYPES.get(n.type, n.type)} {n.shape}' for n in actual)}; "
-            "export the bundle again"
-        )
-
-
-def _list(tensors: Sequence[Tensor]) -> str:
-    return ", ".join(f"{tensor.name} {tensor.dtype} {tensor.shape}" for tensor in tensors)
+def _found(nodes: Sequence[Any]) -> list[Found]:
+    return [Found(node.name, _ONNX_TYPES.get(node.type, node.type), node.shape) for node in nodes]
