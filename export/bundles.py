@@ -18,13 +18,14 @@ import torch
 from torch import nn
 
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
-from hidemia.export.parity import BACKENDS, Feed, Parity, Run, engines, reference
+from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, reference
 from hidemia.export.probes import Pairs
 from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Role
 from hidemia.training.recipes import ModelConfig
+from hidemia.training.seal import TILES
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
@@ -76,17 +77,18 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
     """Every graph by file name, traced and linted, with the module it came from."""
     side = config.image_size_px
     photo = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    plans: list[tuple[str, nn.Module, list[str], str, str | None]] = [
-        ("hide", Hide(system), ["secret", "cover"], "stego", None),
-        ("recover", Recover(system, side), ["reply", "sent"], "probability", None),
-        ("analyze", Analyze(system, "one", side), ["stego"], "reply", "one"),
-        ("analyze", Analyze(system, "any", side), ["stego"], "reply", "any"),
+    results = ["probability"] if config.analyzer.seal is None else ["probability", "seal"]
+    plans: list[tuple[str, nn.Module, list[str], list[str], str | None]] = [
+        ("hide", Hide(system), ["secret", "cover"], ["stego"], None),
+        ("recover", Recover(system, side), ["reply", "sent"], results, None),
+        ("analyze", Analyze(system, "one", side), ["stego"], ["reply"], "one"),
+        ("analyze", Analyze(system, "any", side), ["stego"], ["reply"], "any"),
     ]
     made = {}
-    for verb, module, names, output, form in plans:
+    for verb, module, names, outputs, form in plans:
         module.eval().requires_grad_(requires_grad=False)
         dynamic = form != "one"
-        data = to_onnx(module, tuple(photo if dynamic else photo[:1] for _ in names), names, output, dynamic)
+        data = to_onnx(module, tuple(photo if dynamic else photo[:1] for _ in names), names, outputs, dynamic)
         path = f"{verb}.fp32.{form}.onnx" if form else f"{verb}.fp32.onnx"
         graph = Graph(
             verb=verb,  # type: ignore[arg-type]
@@ -102,7 +104,7 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
             batch=(1, None) if dynamic else (1, 1),
             backends=BACKENDS,
             inputs=[_photo(name, side, dynamic) for name in names],
-            outputs=[_result(config, dynamic) if verb == "recover" else _photo(output, side, dynamic)],
+            outputs=_results(config, dynamic) if verb == "recover" else [_photo(outputs[0], side, dynamic)],
         )
         made[path] = (module, Exported(graph, data))
     return made
@@ -123,19 +125,25 @@ def prove(
             feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
             expected = reference(trained if item.graph.verb == "analyze" else module, feed)
             for name, run in runs[path].items():
-                if item.graph.verb == "recover":
-                    item.parity[name].add_result(expected[0], run(feed)[0], config.mask_threshold)
-                else:
-                    item.parity[name].add_photo(expected, run(feed))
+                _compare(item, item.parity[name], expected, run(feed), config)
             if item.graph.verb == "hide":
-                photos["stego"] = photos["sent"] = expected
-                photos["reply"] = reference(trained, {"stego": expected})
+                photos["stego"] = photos["sent"] = expected[0]
+                (photos["reply"],) = reference(trained, {"stego": expected[0]})
     for path, (_, item) in made.items():
         feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
         for name, run in runs[path].items():
             item.parity[name].require(f"{path} in {name}")
             item.latency_ms[name] = _latency_ms(run, feed)
     return [item for _, item in made.values()]
+
+
+def _compare(item: Exported, parity: Parity, expected: Outputs, got: Outputs, config: ModelConfig) -> None:
+    if item.graph.verb != "recover":
+        parity.add_photo(expected[0], got[0])
+        return
+    parity.add_result(expected[0][0], got[0][0], config.mask_threshold)
+    for reference_seal, seal in zip(expected[1:], got[1:], strict=True):
+        parity.add_seal(reference_seal[0], seal[0])
 
 
 class _Trained(nn.Module):
@@ -166,14 +174,19 @@ def _photo(name: str, side: int, dynamic: bool) -> manifests.Tensor:  # noqa: FB
     )  # fmt: skip
 
 
-def _result(config: ModelConfig, dynamic: bool) -> manifests.Tensor:  # noqa: FBT001
+def _results(config: ModelConfig, dynamic: bool) -> list[manifests.Tensor]:  # noqa: FBT001
     side, batch = config.image_size_px, "batch" if dynamic else 1
     masks = config.task == "segmentation"
-    return manifests.Tensor(
+    probability = manifests.Tensor(
         name="probability", dtype="float32", shape=[batch, side, side] if masks else [batch, len(config.classes)],
         layout="NHW" if masks else "NC", colour="", value_range=(0.0, 1.0),
         meaning="probability of each pixel's belonging to the mask" if masks else "probability of each class",
     )  # fmt: skip
+    seal = manifests.Tensor(
+        name="seal", dtype="float32", shape=[batch, TILES, TILES], layout="NHW", colour="", value_range=(-2.0, 2.0),
+        meaning="how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all",
+    )  # fmt: skip
+    return [probability] if config.analyzer.seal is None else [probability, seal]
 
 
 def _manifest(
@@ -194,7 +207,11 @@ def _manifest(
         classes=list(config.classes),
         image_size_px=config.image_size_px,
         mask_threshold=config.mask_threshold if config.task == "segmentation" else None,
-        reply_limits=ReplyLimits(min_psnr_db=config.reply_min_psnr_db, min_changed_share=config.reply_min_changed_share)
+        reply_limits=ReplyLimits(
+            min_psnr_db=config.reply_min_psnr_db,
+            min_changed_share=config.reply_min_changed_share,
+            min_seal_share=config.reply_min_seal_share,
+        )
         if role == "client"
         else None,
         graphs=[item.graph for item in items],

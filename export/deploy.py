@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from hidemia.training.analyzer import Analyzer, DoubleConv
 from hidemia.training.asywa import AsyWA
 from hidemia.training.modc import MoDC
+from hidemia.training.seal import spread
 from hidemia.training.wavelet import BANDS
 
 Form: TypeAlias = Literal["one", "any"]
@@ -175,6 +176,8 @@ class DeployAttention(nn.Module):
 def deployed(analyzer: Analyzer, form: Form, image_size_px: int) -> Analyzer:
     """A copy of a trained analyzer with every MoDC and AsyWA in its deployed form."""
     twin = copy.deepcopy(analyzer).eval()
+    if twin.config.seal is not None:
+        twin.signs = spread(twin.signs, image_size_px // 2, image_size_px // 2)
     for unet in twin.unets.values():
         for blocks in (unet.down, unet.merge):
             assert isinstance(blocks, nn.ModuleList)  # noqa: S101 - for the type checker

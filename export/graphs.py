@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hidemia.export.deploy import Form, deployed
 from hidemia.training.channel import to_uint8
+from hidemia.training.seal import agreement
 from hidemia.training.system import System
 
 
@@ -47,16 +48,22 @@ class Analyze(nn.Module):
 
 
 class Recover(nn.Module):
-    """reply, sent -> probability: (B, H, W) of a mask or (B, K) of classes, float32.
+    """reply, sent -> probability, and seal where the analyzer writes one.
 
-    Reply and stego pass through R as one batch of twice the size.
+    ``probability`` is (B, H, W) of a mask or (B, K) of classes, float32; ``seal`` is the agreement of each tile,
+    (B, 8, 8) float32, see `hidemia.training.seal`. Reply and stego pass through R as one batch of twice the size.
     """
 
     def __init__(self, system: System, image_size_px: int) -> None:
         super().__init__()
         self.hider, self.head, self.side = system.hider, system.head, image_size_px
+        self.signs = system.analyzer.signs if system.analyzer.config.seal is not None else None
 
-    def forward(self, reply: Tensor, sent: Tensor) -> Tensor:
+    def forward(self, reply: Tensor, sent: Tensor) -> tuple[Tensor, ...]:
         pair = torch.stack([reply, sent], dim=1).reshape(-1, self.side, self.side, 3)
         revealed = self.hider.recover(pixels_in(pair)).reshape(-1, 2, 3, self.side, self.side)
-        return self.head.probabilities(revealed[:, 0], revealed[:, 1])
+        recovered, reference = revealed[:, 0], revealed[:, 1]
+        probability = self.head.probabilities(recovered, reference)
+        if self.signs is None:
+            return (probability,)
+        return probability, agreement(recovered, reference, self.signs)

@@ -20,10 +20,12 @@ from hidemia.runtime.openvino_engine import compile_graph
 BACKENDS = ["onnxruntime", "openvino"]  # what `engines` gives, and so what a manifest may name
 
 Feed: TypeAlias = Mapping[str, NDArray[np.uint8]]
-Run: TypeAlias = Callable[[Feed], NDArray[Any]]
+Outputs: TypeAlias = list[NDArray[Any]]  # one array for each output of a graph, in its order
+Run: TypeAlias = Callable[[Feed], Outputs]
 
 IDENTICAL_SHARE = 0.995  # of a photo's values; no value may be more than one level off
 AGREEMENT = 0.999  # of a mask's pixels
+SEAL_ERROR = 0.01  # of a tile's agreement, which is about 1
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Parity:
         max_levels: largest difference in grey levels (photos).
         agreement: least share of equally classified pixels or classes in an image (results).
         max_error: largest difference of a probability (results).
+        max_seal_error: largest difference of a tile's agreement (results that have a seal).
         probes: how many images were compared.
     """
 
@@ -42,6 +45,7 @@ class Parity:
     max_levels: int = 0
     agreement: float = 1.0
     max_error: float = 0.0
+    max_seal_error: float = 0.0
     probes: int = 0
 
     def add_photo(self, expected: NDArray[np.uint8], got: NDArray[np.uint8]) -> None:
@@ -61,6 +65,10 @@ class Parity:
         self.max_error = max(self.max_error, float(np.abs(expected - got).max()))
         self.probes += 1
 
+    def add_seal(self, expected: NDArray[np.float32], got: NDArray[np.float32]) -> None:
+        """Take in one seal: the agreement of each tile, (8, 8)."""
+        self.max_seal_error = max(self.max_seal_error, float(np.abs(expected - got).max()))
+
     def require(self, name: str) -> None:
         """Raise ExportError if the budget is exceeded."""
         if self.identical_share < IDENTICAL_SHARE or self.max_levels > 1:
@@ -73,6 +81,11 @@ class Parity:
                 f"{name}: expected results to agree with PyTorch's in {AGREEMENT:.1%}, got {self.agreement:.2%}; "
                 "the export is wrong, ship nothing"
             )
+        if self.max_seal_error > SEAL_ERROR:
+            raise ExportError(
+                f"{name}: expected the seal within {SEAL_ERROR} of PyTorch's, got {self.max_seal_error:.3f} off; "
+                "the export is wrong, ship nothing"
+            )
 
 
 def engines(data: bytes, graph: Graph) -> dict[str, Run]:
@@ -81,12 +94,13 @@ def engines(data: bytes, graph: Graph) -> dict[str, Run]:
     settings = EngineSettings(backend="openvino")
     request = compile_graph(data, graph, settings).create_infer_request()
     return {
-        "onnxruntime": lambda feed: session.run(None, dict(feed))[0],
-        "openvino": lambda feed: np.asarray(request.infer(dict(feed))[0]),
+        "onnxruntime": lambda feed: session.run(None, dict(feed)),
+        "openvino": lambda feed: list(request.infer(dict(feed)).to_tuple()),
     }
 
 
-def reference(module: nn.Module, feed: Feed) -> NDArray[Any]:
+def reference(module: nn.Module, feed: Feed) -> Outputs:
     """Run one batch through PyTorch."""
     with torch.no_grad():
-        return module(*(torch.from_numpy(value) for value in feed.values())).numpy()  # type: ignore[no-any-return]
+        made = module(*(torch.from_numpy(value) for value in feed.values()))
+    return [output.numpy() for output in (made if isinstance(made, tuple) else (made,))]

@@ -21,7 +21,7 @@ def to_onnx(
     module: nn.Module,
     inputs: tuple[Tensor, ...],
     input_names: list[str],
-    output_name: str,
+    output_names: list[str],
     dynamic: bool,  # noqa: FBT001
 ) -> bytes:
     """Trace a module and write it as ONNX.
@@ -30,21 +30,21 @@ def to_onnx(
         module: a wrapper of `hidemia.export.graphs`.
         inputs: example inputs, with a batch of two where the batch is dynamic.
         input_names: names of the graph's inputs.
-        output_name: name of its only output.
+        output_names: names of its outputs.
         dynamic: whether the first dimension is the symbol ``batch`` or the example's.
 
     Raises:
         ExportError: the graph breaks a rule of `hidemia.export.lint`.
     """
     buffer = io.BytesIO()
-    axes = {name: {0: "batch"} for name in [*input_names, output_name]} if dynamic else None
+    axes = {name: {0: "batch"} for name in [*input_names, *output_names]} if dynamic else None
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but the one that replaces it leaves a higher opset than was asked for.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
             module.eval(), inputs, buffer,  # type: ignore[arg-type]
-            input_names=input_names, output_names=[output_name],
+            input_names=input_names, output_names=output_names,
             dynamic_axes=axes, opset_version=OPSET, do_constant_folding=False, dynamo=False,
         )  # fmt: skip
     model = onnx.load_from_string(buffer.getvalue())

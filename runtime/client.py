@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from hidemia.runtime import photo, similarity
 from hidemia.runtime.arrays import Image, check_image, check_photo
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.covers import CoverPool
-from hidemia.runtime.engine import Engine, EngineSettings, open_engine
+from hidemia.runtime.engine import Arrays, Engine, EngineSettings, open_engine
 from hidemia.runtime.errors import EngineError, ImageError, ReplyError
 from hidemia.runtime.manifest import Manifest, Precision
 from hidemia.runtime.result import Integrity, Result
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from hidemia.runtime.transport import Transport
 
 __all__ = ["Client"]
+
+SEALED = 0.5  # agreement from which a tile carries the seal; trained to 1, and to -1 where nothing is hidden
 
 
 class Client:
@@ -93,7 +96,8 @@ class Client:
 
         Raises:
             ImageError: An image has another shape or dtype.
-            ReplyError: The reply equals what was sent, or lies too far from it: no answer to this photo.
+            ReplyError: The reply equals what was sent, lies too far from it, or lacks the analyzer's seal: it is no
+                answer to this photo.
             EngineError: The engine failed.
         """
         check_photo(reply, "reply", self.image_size_px)
@@ -102,8 +106,10 @@ class Client:
             raise ImageError(f"size: expected a height and width of at least 1, got {size}; pass the secret's own")
         integrity = self._check_reply(reply, sent)
         start = perf_counter()
-        probability = self.probability(reply, sent=sent)
+        found = self._recoverer.run({"reply": _batch(reply), "sent": _batch(sent)})
         took_ms = (perf_counter() - start) * 1e3
+        integrity = self._check_seal(integrity, found)
+        probability = np.asarray(found["probability"][0], dtype=np.float32)
         return self._result(probability, size, integrity, {"recover": took_ms})
 
     def probability(self, reply: Image, *, sent: Image) -> NDArray[np.float32]:
@@ -203,6 +209,18 @@ class Client:
                 f"sent, got {changed:.1%}; the server did not analyse it: check the address"
             )
         return Integrity(psnr_db=decibel, changed_share=changed)
+
+    def _check_seal(self, integrity: Integrity, found: Arrays) -> Integrity:
+        limits = self.manifest.reply_limits
+        if limits is None or limits.min_seal_share is None:
+            return integrity
+        share = float((found["seal"][0] >= SEALED).mean())
+        if share < limits.min_seal_share:
+            raise ReplyError(
+                f"reply: expected the seal of this model's analyzer in at least {limits.min_seal_share:.1%} of it, "
+                f"got {share:.1%}; another model answered, nothing was hidden, or it was altered on the way: send again"
+            )
+        return dataclasses.replace(integrity, seal_share=share)
 
     def _result(
         self,

@@ -92,10 +92,12 @@ class ReplyLimits(Struct, frozen=True, kw_only=True):
     Attributes:
         min_psnr_db: Reply against sent; below, it is not an answer to this photo.
         min_changed_share: Share of uint8 values that must differ; below, nobody analysed it.
+        min_seal_share: Share of tiles that must carry the seal of this pair's analyzer; None where it writes none.
     """
 
     min_psnr_db: float
     min_changed_share: Share
+    min_seal_share: Share | None = None
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -129,6 +131,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
             raise ValueError("Expected a mask_threshold for segmentation, got null")
         if (self.role == "client") != (self.reply_limits is not None):
             raise ValueError("Expected reply_limits in a client's manifest and null in a server's")
+        sealed = self.reply_limits is not None and self.reply_limits.min_seal_share is not None
+        for graph in self.graphs:
+            if graph.verb == "recover" and sealed != ("seal" in {tensor.name for tensor in graph.outputs}):
+                raise ValueError("Expected min_seal_share where recover gives a seal, and only there")
         verbs = {graph.verb for graph in self.graphs}
         if verbs != set(VERBS[self.role]):
             raise ValueError(

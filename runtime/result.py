@@ -21,10 +21,13 @@ class Integrity:
     Attributes:
         psnr_db: Reply against sent.
         changed_share: Share of values that differ, 0..1.
+        seal_share: Share of the reply's tiles that carry the seal of this pair's analyzer, 0..1; None where the
+            model writes none. Below 1 but within the limit, part of the reply was damaged.
     """
 
     psnr_db: float
     changed_share: float
+    seal_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

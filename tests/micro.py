@@ -15,9 +15,10 @@ def micro_config(**changes: object) -> ModelConfig:
     settings: dict[str, object] = {
         "image_size_px": 64,
         "hider": HiderConfig(blocks=2, growth=4),
-        "analyzer": AnalyzerConfig(width=8, levels=2, attention_levels=1),
+        "analyzer": AnalyzerConfig(width=8, levels=2, attention_levels=1, seal=7),
         "reply_min_psnr_db": 5.0,
         "reply_min_changed_share": 0.001,
+        "reply_min_seal_share": 0.0,  # random weights seal nothing
     }
     return ModelConfig("micro", **(settings | changes))  # type: ignore[arg-type]
 
@@ -35,7 +36,7 @@ def micro_system(config: ModelConfig, seed: int = 0) -> System:
                 module.running_var.uniform_(0.5, 2)
                 nn.init.uniform_(module.weight, 0.5, 1.5)
                 nn.init.normal_(module.bias, std=0.3)
-        for head in system.analyzer.heads.values():
+        for head in (*system.analyzer.heads.values(), *getattr(system.analyzer, "seals", {}).values()):
             nn.init.normal_(head.weight, std=0.3)
         for attention in system.analyzer.attention.values():
             for projection in getattr(attention, "out", {}).values():

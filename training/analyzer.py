@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hidemia.training.asywa import AsyWA
 from hidemia.training.modc import MoDC
+from hidemia.training.seal import pattern, spread
 from hidemia.training.wavelet import BANDS, dwt, iwt, join, split
 
 
@@ -25,6 +26,7 @@ class AnalyzerConfig:
         attention, scale: variant and scale of `AsyWA`.
         attention_levels: how many of the deepest levels have it.
         residual: bands to which the stego's own band is added: ``all``, ``ll`` (Eq. 1) or ``none`` (Table 3).
+        seal: seed of the pattern that marks a reply, see `hidemia.training.seal`; None writes none, as in the paper.
     """
 
     width: int = 16
@@ -37,6 +39,7 @@ class AnalyzerConfig:
     scale: str = "n"
     attention_levels: int = 2
     residual: str = "all"
+    seal: int | None = None
 
     def __post_init__(self) -> None:
         if self.residual not in ("all", "ll", "none"):
@@ -110,6 +113,8 @@ class Analyzer(nn.Module):
     H and W are divisible by 2 ** levels. The heads start at zero: a fresh analyzer answers with the stego.
     """
 
+    signs: Tensor
+
     def __init__(self, config: AnalyzerConfig | None = None) -> None:
         super().__init__()
         self.config = config or AnalyzerConfig()
@@ -118,6 +123,12 @@ class Analyzer(nn.Module):
         for head in self.heads.values():
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        if self.config.seal is not None:
+            self.seals = nn.ModuleDict({band: nn.Conv2d(self.config.width, 3, 1) for band in BANDS})
+            for seal in self.seals.values():
+                nn.init.zeros_(seal.weight)
+                nn.init.zeros_(seal.bias)
+            self.register_buffer("signs", pattern(self.config.seal), persistent=False)
         first = self.config.levels - self.config.attention_levels
         self.attention = nn.ModuleDict(
             {
@@ -141,10 +152,17 @@ class Analyzer(nn.Module):
 
     def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
         """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH); residual as configured."""
-        outputs = {name: 0.1 * self.heads[name](features[name]).to(bands[name].dtype) for name in BANDS}
+        outputs = {name: 0.1 * self._written(name, features[name]).to(bands[name].dtype) for name in BANDS}
         for name in self.config.residual_bands():
             outputs[name] = bands[name] + outputs[name]
         return iwt(join(outputs))
+
+    def _written(self, name: str, features: Tensor) -> Tensor:
+        """What a band is changed by: the result, and the seal, whose strength is learned and whose signs are fixed."""
+        written: Tensor = self.heads[name](features)
+        if self.config.seal is not None:
+            written = written + self.seals[name](features) * spread(self.signs, *features.shape[2:])
+        return written
 
     def forward(self, stego: Tensor) -> Tensor:
         """x_mia = M(x_stego)."""

@@ -7,6 +7,7 @@ import logging
 import shutil
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -31,6 +32,8 @@ def train(arguments: list[str]) -> int:
     parser.add_argument("--covers", type=Path, required=True, help="photos: a folder with index.csv")
     parser.add_argument("--out", type=Path, help="where checkpoints and weights go (default runs/MODEL)")
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run in --out stopped")
+    parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="go on from the weights of another run")
+    parser.add_argument("--first-stage", type=int, default=1, metavar="N", help="with --start: the stage to begin with")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s")
@@ -39,11 +42,34 @@ def train(arguments: list[str]) -> int:
     out = options.out or Path("runs") / options.model
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
-    run(recipe, options.data, options.simulated, options.covers, out, options.device)
+    if not 1 <= options.first_stage <= len(recipe.stages) or (options.first_stage > 1 and options.start is None):
+        parser.error(
+            f"--first-stage: expected 1 to {len(recipe.stages)}, beyond 1 with --start, got {options.first_stage}"
+        )
+    start = Start(options.start, options.first_stage)
+    run(recipe, options.data, options.simulated, options.covers, out, options.device, start)
     return 0
 
 
-def run(recipe: Recipe, data: Path, simulated: Path | None, covers: Path, out: Path, device: str) -> System:
+class Start(NamedTuple):
+    """Where a run begins: with the weights of another, or none, and at which stage of the recipe, from 1."""
+
+    weights: Path | None = None
+    stage: int = 1
+
+
+FROM_NOTHING = Start()
+
+
+def run(
+    recipe: Recipe,
+    data: Path,
+    simulated: Path | None,
+    covers: Path,
+    out: Path,
+    device: str,
+    start: Start = FROM_NOTHING,
+) -> System:
     """Every stage of a recipe, each going on from the averaged weights of the one before.
 
     Writes ``out/weights`` and returns what they hold: the system as it will be used, after rounding to float16.
@@ -62,8 +88,12 @@ def run(recipe: Recipe, data: Path, simulated: Path | None, covers: Path, out: P
     torch.manual_seed(recipe.seed)
     fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed")
     system = model.build()
+    if start.weights is not None:
+        _fill(system, start.weights)
     aids = Aids(model.analyzer.width, None if segmentation else len(model.classes))
     for number, config in enumerate(recipe.stages, start=1):
+        if number < start.stage:
+            continue
         objective = OBJECTIVES[config.objective](system, aids, config)
         draw = hiding_batch if config.objective == "hide" else training_batch
         averaged = run_stage(
@@ -81,6 +111,17 @@ def run(recipe: Recipe, data: Path, simulated: Path | None, covers: Path, out: P
     rounded, _ = load_weights(out / "weights")
     save_weights(rounded, with_thresholds(rounded, model, unseen, unseen_photos), out / "weights", half=True)
     return rounded
+
+
+def _fill(system: System, weights: Path) -> None:
+    """Take over what another run learned; parts that it did not have keep their start, which writes nothing."""
+    earlier, _ = load_weights(weights)
+    try:
+        missing, unknown = system.load_state_dict(earlier.state_dict(), strict=False)
+    except RuntimeError as error:
+        raise TrainingError(f"{weights}: does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
+    if unknown or any(not name.startswith("analyzer.seals.") for name in missing):
+        raise TrainingError(f"{weights}: does not fit the recipe, which differs in {(unknown + missing)[0]}")
 
 
 def _mixed(real: Scans, simulated: Scans) -> Scans:

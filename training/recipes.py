@@ -26,8 +26,8 @@ class ModelConfig:
 
     Attributes:
         form, head: how the result is read from what is recovered, see `hidemia.training.heads`.
-        mask_threshold, reply_min_psnr_db, reply_min_changed_share: set on the validation split after training, see
-            `hidemia.training.thresholds`.
+        mask_threshold, reply_min_psnr_db, reply_min_changed_share, reply_min_seal_share: set on the validation split
+            after training, see `hidemia.training.thresholds`.
     """
 
     name: str
@@ -39,6 +39,7 @@ class ModelConfig:
     mask_threshold: float = 0.5
     reply_min_psnr_db: float = 30.0
     reply_min_changed_share: float = 0.01
+    reply_min_seal_share: float | None = None
     licence: str = "Apache-2.0"
     intended_use: str = "Research on covert medical image analysis; not a medical device."
     hider: HiderConfig = field(default_factory=HiderConfig)
@@ -65,12 +66,14 @@ class Recipe:
 
 
 BUSI = Recipe(
-    ModelConfig("busi"),
+    ModelConfig("busi", analyzer=AnalyzerConfig(seal=1)),
     (
         StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
         StageConfig("read", steps=900, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
         StageConfig("joint", steps=1500, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
         StageConfig("answer", steps=420, batch=8, size_px=224, analyzer_rate=4e-4),
+        StageConfig("answer", steps=300, batch=6, size_px=96, analyzer_rate=4e-4, seal_weight=1.0, blank=2),
+        StageConfig("answer", steps=60, batch=4, size_px=224, analyzer_rate=2e-4, seal_weight=1.0, blank=2),
     ),
 )
 

@@ -21,6 +21,7 @@ from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.losses import beyond, mia_loss, percept_loss
+from hidemia.training.seal import agreement, seal_loss
 from hidemia.training.system import System, Trip
 from hidemia.training.wavelet import dwt, split
 
@@ -40,6 +41,8 @@ class StageConfig:
         stego_weight, reply_weight: pull per unit beyond them; the reply's rises from a tenth to this.
         recover_weight: weight of the recovery of the secret, which keeps R an inverse of H.
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
+        seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
+        blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
     """
 
     objective: str
@@ -54,6 +57,8 @@ class StageConfig:
     reply_weight: float = 5000.0
     recover_weight: float = 1.0
     reconstruct_weight: float = 10.0
+    seal_weight: float = 0.0
+    blank: int = 0
 
 
 class Aids(nn.Module):
@@ -143,20 +148,29 @@ class Joint(Objective):
 
     def forward(self, batch: Batch, done: float) -> Losses:
         stego, held = self._hidden(batch)
-        trip, features = self._trip(stego)
-        pull = self.config.reply_weight * min(1.0, 0.1 + done)
-        return {
-            "task": mia_loss(trip.logits, self._truth(batch)),
-            **self._aided(features, batch),
-            "stego": held,
-            "reply": pull * beyond(percept_loss(trip.reply, batch.covers), self.config.reply_limit),
-            "recover": self.config.recover_weight * F.mse_loss(trip.reference, batch.secrets),
-        }
+        trip, losses = self._answered(stego, batch, done)
+        recovered = self.config.recover_weight * F.mse_loss(trip.reference, batch.secrets)
+        return losses | {"stego": held, "recover": recovered}
 
-    def _trip(self, stego: Tensor) -> tuple[Trip, dict[str, Tensor]]:
-        bands = split(dwt(stego))
+    def _answered(self, stego: Tensor, batch: Batch, done: float) -> tuple[Trip, Losses]:
+        """The trip of every secret, and what both `Joint` and `Answer` minimise of it."""
+        count, blank = len(stego), self.config.blank
+        sent = torch.cat([stego, batch.covers[:blank]])
+        covers = torch.cat([batch.covers, batch.covers[:blank]])
+        bands = split(dwt(sent))
         features = self.system.analyzer.features(bands)
-        return self.system.answer(stego, transmit(self.system.analyzer.reply(bands, features))), features
+        trip = self.system.answer(sent, transmit(self.system.analyzer.reply(bands, features)))
+        pull = self.config.reply_weight * min(1.0, 0.1 + done)
+        losses = {
+            "task": mia_loss(trip.logits[:count], self._truth(batch)),
+            **self._aided({name: feature[:count] for name, feature in features.items()}, batch),
+            "reply": pull * beyond(percept_loss(trip.reply, covers), self.config.reply_limit),
+        }
+        if self.config.seal_weight:
+            hidden = torch.arange(len(sent), device=sent.device) < count
+            agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)
+            losses["seal"] = self.config.seal_weight * seal_loss(agreed, hidden)
+        return Trip(*(value[:count] for value in vars(trip).values())), losses
 
 
 class Answer(Joint):
@@ -167,13 +181,7 @@ class Answer(Joint):
     def forward(self, batch: Batch, done: float) -> Losses:
         with torch.no_grad():
             stego, _ = self._hidden(batch)
-        trip, features = self._trip(stego)
-        pull = self.config.reply_weight * min(1.0, 0.1 + done)
-        return {
-            "task": mia_loss(trip.logits, self._truth(batch)),
-            **self._aided(features, batch),
-            "reply": pull * beyond(percept_loss(trip.reply, batch.covers), self.config.reply_limit),
-        }
+        return self._answered(stego, batch, done)[1]
 
 
 OBJECTIVES: dict[str, type[Objective]] = {"hide": Hide, "read": Read, "joint": Joint, "answer": Answer}

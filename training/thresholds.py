@@ -10,6 +10,7 @@ from torch import Tensor
 from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, scaled
 from hidemia.training.recipes import ModelConfig
+from hidemia.training.seal import SEALED, TILES, agreement
 from hidemia.training.system import System
 from hidemia.training.validation import dice, psnr_db
 
@@ -23,16 +24,20 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
 
     The mask's threshold is the candidate with the best mean Dice. A reply must differ from what was sent in at
     least a quarter of the share of values that the least changed one differs in, and lie at most 6 dB further
-    from it than the most changed one.
+    from it than the most changed one. Of its tiles as many must carry the seal as in the least sealed reply, less
+    two of the 64.
     """
     system.eval()
-    distances, changes, overlaps = [], [], []
+    distances, changes, overlaps, sealed = [], [], [], []
     for i in range(len(scans.images)):
         secret = scaled(scans.images[i : i + 1], model.image_size_px)
         cover = scaled(covers[i % len(covers)][None], model.image_size_px)
         trip = system(secret, cover)
         distances.append(psnr_db(trip.reply, trip.stego))
         changes.append((to_uint8(trip.reply) != to_uint8(trip.stego)).double().mean())
+        if model.analyzer.seal is not None:
+            agreed = agreement(trip.recovered, trip.reference, system.analyzer.signs)
+            sealed.append((agreed >= SEALED).double().mean().item())
         if scans.masks is not None:
             truth = scaled(scans.masks[i : i + 1], model.image_size_px)[:, 0] > 0.5
             probability = system.head.probabilities(trip.recovered, trip.reference)
@@ -45,4 +50,5 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         mask_threshold=round(threshold, 3),
         reply_min_psnr_db=round(torch.cat(distances).min().item() - MARGIN_DB, 1),
         reply_min_changed_share=round(torch.stack(changes).min().item() / 4, 4),
+        reply_min_seal_share=max(0.5, min(sealed) - 2 / TILES**2) if sealed else None,
     )

@@ -11,6 +11,7 @@ from hidemia.export.graphs import Analyze, Hide, Recover
 from hidemia.export.lint import check, problems
 from hidemia.export.writing import store_in_half, to_onnx
 from hidemia.runtime.errors import ExportError
+from hidemia.training.analyzer import AnalyzerConfig
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def photo(batch, seed):
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_hide_serves_any_batch(system, batch):
     module = Hide(system).eval()
-    data = to_onnx(module, (photo(2, 0), photo(2, 1)), ["secret", "cover"], "stego", dynamic=True)
+    data = to_onnx(module, (photo(2, 0), photo(2, 1)), ["secret", "cover"], ["stego"], dynamic=True)
     secret, cover = photo(batch, 2), photo(batch, 3)
     (got,) = onnxruntime.InferenceSession(data).run(None, {"secret": secret.numpy(), "cover": cover.numpy()})
     with torch.no_grad():
@@ -38,23 +39,32 @@ def test_hide_serves_any_batch(system, batch):
 
 def test_recover_pairs_each_reply_with_its_stego(system):
     module = Recover(system, 64).eval()
-    data = to_onnx(module, (photo(2, 0), photo(2, 1)), ["reply", "sent"], "probability", dynamic=True)
+    names = ["probability", "seal"]
+    data = to_onnx(module, (photo(2, 0), photo(2, 1)), ["reply", "sent"], names, dynamic=True)
     reply, sent = photo(3, 4), photo(3, 5)
-    (got,) = onnxruntime.InferenceSession(data).run(None, {"reply": reply.numpy(), "sent": sent.numpy()})
+    got = onnxruntime.InferenceSession(data).run(names, {"reply": reply.numpy(), "sent": sent.numpy()})
     with torch.no_grad():
-        one_by_one = torch.cat([module(reply[i : i + 1], sent[i : i + 1]) for i in range(3)]).numpy()
-    np.testing.assert_allclose(got, one_by_one, atol=1e-4)
+        one_by_one = [module(reply[i : i + 1], sent[i : i + 1]) for i in range(3)]
+    for output, expected in zip(got, zip(*one_by_one, strict=True), strict=True):
+        np.testing.assert_allclose(output, torch.cat(expected).numpy(), atol=1e-3)
+    assert got[1].shape == (3, 8, 8)
+
+
+def test_a_model_without_a_seal_gives_a_result_alone():
+    config = micro_config(analyzer=AnalyzerConfig(width=8, levels=2, attention_levels=1))
+    assert len(Recover(micro_system(config), 64)(photo(1, 0), photo(1, 1))) == 1
 
 
 def test_the_result_of_an_unchanged_photo_is_known(system):
     same = photo(1, 0)
-    probability = Recover(system, 64).eval()(same, same)
+    probability, seal = Recover(system, 64).eval()(same, same)
     torch.testing.assert_close(probability, torch.full_like(probability, 1 / (1 + np.e)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(seal, torch.zeros_like(seal), atol=1e-4, rtol=0)
 
 
 def test_deterministic_opset_names(system):
     def write():
-        return to_onnx(Analyze(system, "any", 64), (photo(2, 0),), ["stego"], "reply", dynamic=True)
+        return to_onnx(Analyze(system, "any", 64), (photo(2, 0),), ["stego"], ["reply"], dynamic=True)
 
     data = write()
     assert data == write()
@@ -109,7 +119,7 @@ class Draws(nn.Module):
 @pytest.mark.parametrize(("module", "word"), [(WritesInPlace(), "S"), (AsksForShapes(), "Shape"), (Draws(), "Random")])
 def test_lint_refuses_what_hurts_later(module, word):
     with pytest.raises(ExportError, match=word):
-        to_onnx(module, (photo(2, 0),), ["x"], "y", dynamic=True)
+        to_onnx(module, (photo(2, 0),), ["x"], ["y"], dynamic=True)
 
 
 def test_lint_names_every_problem():
