@@ -36,7 +36,7 @@ class CoverPool:
     Args:
         folder: Private photos, searched with its subfolders: PNG, JPEG, BMP or TIFF. Never published ones.
         ledger: The record of what was used, or its path; the user's own when None.
-        warn_below: Log a warning when fewer tiles than this are left.
+        warn_below: Log one warning when fewer tiles than this are left.
 
     Raises:
         CoverError: No such folder, or no photo in it.
@@ -53,6 +53,7 @@ class CoverPool:
             raise CoverError(f"{folder}: expected photos as covers, got none; add some", exit_code=2)
         self._lock = threading.Lock()
         self._shelves: dict[int, _Shelf] = {}
+        self._warned: set[int] = set()
         # A frozen frame is sent again and again: its tile must not cost a search of the folder each time.
         self._recent: deque[tuple[bytes, int, Image]] = deque(maxlen=_RECENT)
 
@@ -92,9 +93,46 @@ class CoverPool:
             f"{len(self._photos)} photos; add private photos"
         )
 
+    def left(self, size_px: int, *, enough: int | None = None) -> int:
+        """Count the tiles that were never used. It reads photos, so it takes its time.
+
+        Args:
+            size_px: The tile's side.
+            enough: Stop counting there; a pool of many photos is then not read to its end.
+
+        Returns:
+            The number of unused tiles, at most `enough`. Another process may take some of them meanwhile.
+
+        Raises:
+            CoverError: The ledger cannot be read.
+        """
+        shelf, count = _Shelf(self._photos, self.ledger, size_px), 0
+        while enough is None or count < enough:
+            shelf.ready.clear()  # counted, not kept
+            shelf.fill(1)
+            if not shelf.ready:
+                return count
+            count += len(shelf.ready)
+        return enough
+
+    def require(self, count: int, size_px: int) -> None:
+        """See that so many tiles are left.
+
+        Raises:
+            CoverError: Fewer are, or the ledger cannot be read.
+        """
+        left = self.left(size_px, enough=count)
+        if left < count:
+            raise CoverError(
+                f"{self.folder}: expected {count} unused tiles of {size_px}x{size_px} px, got {left} in "
+                f"{len(self._photos)} photos; add private photos or ask for fewer frames"
+            )
+
     def _warn(self, shelf: _Shelf, size_px: int) -> None:
+        """Say once that few are left; when none is, `take` says so."""
         shelf.fill(self.warn_below)
-        if len(shelf.ready) < self.warn_below:
+        if len(shelf.ready) < self.warn_below and size_px not in self._warned:
+            self._warned.add(size_px)
             logger.warning(
                 "%s: %d covers of %dx%d px are left; add photos",
                 self.folder,
