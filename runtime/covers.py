@@ -54,6 +54,7 @@ class CoverPool:
         self._lock = threading.Lock()
         self._shelves: dict[int, _Shelf] = {}
         self._warned: set[int] = set()
+        self._unreadable: set[Path] = set()
         # A frozen frame is sent again and again: its tile must not cost a search of the folder each time.
         self._recent: deque[tuple[bytes, int, Image]] = deque(maxlen=_RECENT)
 
@@ -74,7 +75,7 @@ class CoverPool:
             for past, past_size_px, tile in self._recent:
                 if (past, past_size_px) == (binding, size_px):
                     return tile
-            shelf = self._shelves.setdefault(size_px, _Shelf(self._photos, self.ledger, size_px))
+            shelf = self._shelves.setdefault(size_px, _Shelf(self._photos, self._unreadable, self.ledger, size_px))
             again = shelf.find(self.ledger.bound_to(binding))
             if again is not None:
                 self._recent.append((binding, size_px, again))
@@ -106,7 +107,7 @@ class CoverPool:
         Raises:
             CoverError: The ledger cannot be read.
         """
-        shelf, count = _Shelf(self._photos, self.ledger, size_px), 0
+        shelf, count = _Shelf(self._photos, self._unreadable, self.ledger, size_px), 0
         while enough is None or count < enough:
             shelf.ready.clear()  # counted, not kept
             shelf.fill(1)
@@ -145,9 +146,10 @@ class CoverPool:
 class _Shelf:
     """Tiles of one size, cut photo by photo as they are needed."""
 
-    def __init__(self, photos: list[Path], ledger: Ledger, size_px: int) -> None:
+    def __init__(self, photos: list[Path], unreadable: set[Path], ledger: Ledger, size_px: int) -> None:
         self.ready: deque[tuple[bytes, Image]] = deque()
-        self._readable = list(photos)
+        self._photos = photos
+        self._unreadable = unreadable
         self._unread = deque(photos)
         self._ledger = ledger
         self._size_px = size_px
@@ -173,7 +175,7 @@ class _Shelf:
         """The tile with one of these keys; looks through every photo, which only a retry has to do."""
         if not keys:
             return None
-        for file in list(self._readable):
+        for file in self._photos:
             cut = self._cut(file) or {}
             for key in keys & cut.keys():
                 return cut[key]
@@ -183,8 +185,8 @@ class _Shelf:
         try:
             image = photo.load(file)
         except ImageError as error:
-            if file in self._readable:
-                self._readable.remove(file)  # once is enough to say it
+            if file not in self._unreadable:  # once is enough to say it
+                self._unreadable.add(file)
                 logger.warning("left out of the covers: %s", error)
             return None
         return {pixels_key(tile): tile for tile in tiles(image, self._size_px) if is_usable(tile)}

@@ -8,7 +8,7 @@ import logging
 import ssl
 import threading
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import httpx
 
@@ -147,7 +147,7 @@ class Transport:
             if attempt >= self._attempts:
                 raise failure
             logger.info("attempt %d of %d: %s", attempt, self._attempts, failure)
-            if (cancelled or threading.Event()).wait(wait_s):
+            if _is_cancelled(wait_s, cancelled):
                 raise failure
 
     def close(self) -> None:
@@ -204,6 +204,14 @@ def _tls(ca_file: str | Path | None, client_cert: tuple[str, str] | None) -> ssl
             f"tls: expected readable certificate files, got: {error}; check their paths", exit_code=2
         ) from None
     return context
+
+
+def _is_cancelled(wait_s: float, cancelled: threading.Event | None) -> bool:
+    """Wait, unless it is cancelled before or meanwhile."""
+    if cancelled is not None:
+        return cancelled.wait(wait_s)
+    sleep(wait_s)
+    return False
 
 
 def _is_final(error: httpx.TransportError) -> bool:
