@@ -107,13 +107,14 @@ class CoverPool:
         Raises:
             CoverError: The ledger cannot be read.
         """
-        shelf, count = _Shelf(self._photos, self._unreadable, self.ledger, size_px), 0
-        while enough is None or count < enough:
+        shelf = _Shelf(self._photos, self._unreadable, self.ledger, size_px)
+        keys: set[bytes] = set()  # a copy of a photo adds nothing
+        while enough is None or len(keys) < enough:
             shelf.ready.clear()  # counted, not kept
             shelf.fill(1)
             if not shelf.ready:
-                return count
-            count += len(shelf.ready)
+                return len(keys)
+            keys.update(key for key, _ in shelf.ready)
         return enough
 
     def require(self, count: int, size_px: int) -> None:

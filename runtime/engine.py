@@ -45,14 +45,18 @@ class EngineSettings:
         backend: The inference engine, a key of `DEVICES`.
         device: Where it runs, one of the backend's `DEVICES`.
         threads: Threads of one run on the CPU; `usable_threads()` when None.
+        gpu: Which of several GPUs, from 0.
+        memory_mib: Most memory that one graph may take on the GPU with ONNX Runtime; no limit when None.
 
     Raises:
-        EngineError: A value that no backend knows.
+        EngineError: A value that no backend knows, or one that it could not keep.
     """
 
     backend: Backend = "onnxruntime"
     device: str = "cpu"
     threads: int | None = None
+    gpu: int = 0
+    memory_mib: int | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in get_args(Backend):
@@ -67,6 +71,14 @@ class EngineSettings:
             )
         if self.threads is not None and self.threads < 1:
             raise EngineError(f"threads: expected at least 1, got {self.threads}; leave it out", exit_code=2)
+        if self.gpu < 0 or (self.gpu and self.device == "cpu"):
+            raise EngineError(f"gpu: expected 0 on cpu, or a number from 0, got {self.gpu}; leave it out", exit_code=2)
+        if self.memory_mib is not None and (self.memory_mib < 1 or self.device not in ("cuda", "tensorrt")):
+            raise EngineError(
+                f"memory_mib: expected at least 1, with ONNX Runtime on cuda or tensorrt, got {self.memory_mib} on "
+                f"{self.device}; leave it out, and limit the process where the engine cannot",
+                exit_code=2,
+            )
 
 
 class Engine(ABC):

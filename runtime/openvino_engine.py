@@ -75,14 +75,16 @@ def compile_graph(data: bytes, graph: Graph, settings: EngineSettings) -> Any:
         EngineError: OpenVINO is not installed, has no such device, or cannot load the graph.
     """
     core = _core()
-    device = settings.device.upper()
+    kind = settings.device.upper()
     found = list(core.available_devices)
-    if not any(name.partition(".")[0] == device for name in found):
+    numbered = f"{kind}.{settings.gpu}"
+    device = kind if kind in found and not settings.gpu else numbered  # one GPU is GPU; several are GPU.0, GPU.1
+    if device not in found:
         raise EngineError(
-            f"{graph.path}: expected OpenVINO's device {device}, got a machine with {', '.join(found) or 'none'}; "
-            "install its driver or ask for another device"
+            f"{graph.path}: expected OpenVINO's device {numbered if settings.gpu else kind}, got a machine with "
+            f"{', '.join(found) or 'none'}; install its driver or ask for another device"
         )
-    precision = "f16" if (graph.precision, device) == ("fp16", "GPU") else "f32"
+    precision = "f16" if (graph.precision, kind) == ("fp16", "GPU") else "f32"
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         # Left alone, OpenVINO computes FP32 graphs in bfloat16 or float16 where the device is faster in it: a
@@ -90,7 +92,7 @@ def compile_graph(data: bytes, graph: Graph, settings: EngineSettings) -> Any:
         "INFERENCE_PRECISION_HINT": precision,
         "NUM_STREAMS": 1,
     }
-    if device == "CPU":
+    if kind == "CPU":
         config["INFERENCE_NUM_THREADS"] = settings.threads or usable_threads()
         # A device has other work too: threads that are tied to cores wait there while another core is idle.
         config["ENABLE_CPU_PINNING"] = False
@@ -100,9 +102,9 @@ def compile_graph(data: bytes, graph: Graph, settings: EngineSettings) -> Any:
         got = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     except Exception as error:  # openvino raises plain RuntimeError and others
         raise EngineError(f"{graph.path}: openvino cannot load it: {_line(error)}; export the bundle again") from error
-    if any(name.partition(".")[0] != device for name in ran_on) or got != precision:
+    if {name.partition(".")[0] for name in ran_on} != {kind} or got != precision:
         raise EngineError(
-            f"{graph.path}: expected OpenVINO on {device} in {precision}, got {', '.join(ran_on) or 'nothing'} in "
+            f"{graph.path}: expected OpenVINO on {kind} in {precision}, got {', '.join(ran_on) or 'nothing'} in "
             f"{got}; ask for a device that can"
         )
     return compiled
