@@ -66,6 +66,7 @@ def serve(arguments: list[str]) -> int:
     parser.add_argument("--queue-size", type=positive, default=64, metavar="N", help="photos that wait (default: 64)")
     parser.add_argument("--deadline", type=float, default=10.0, metavar="SECONDS", help="of one photo (default: 10)")
     parser.add_argument("--max-body-bytes", type=positive, default=4 << 20, metavar="N", help="default: 4 MiB")
+    parser.add_signature()
     parser.add_engine()
     options = parser.parse_args(arguments)
     if (options.tls_cert is None) != (options.tls_key is None):
@@ -92,7 +93,9 @@ def serve(arguments: list[str]) -> int:
     )
     engine = engine_settings(options)
     with (
-        Server.load(options.server, precision=options.precision, engine=engine) as server,
+        Server.load(
+            options.server, precision=options.precision, engine=engine, trusted_keys=options.require_signature
+        ) as server,
         contextlib.ExitStack() as sockets,
     ):
         # The first run is the slowest, and an engine that cannot run should say so before it is asked.
