@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ import onnx
 import pytest
 import uvicorn
 from onnx import TensorProto, helper
+from tests.process import Process
 
 from hidemia.runtime import Client, Server
 from hidemia.runtime import manifest as manifests
@@ -307,6 +308,32 @@ def running(app) -> Iterator[str]:
         finally:
             uvicorn_server.should_exit = True
             thread.join()
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[Callable[..., Process]]:
+    """Start real `hidemia serve` processes, and see that none is left."""
+    started: list[Process] = []
+
+    def start(*arguments: object, **environment: str) -> Process:
+        started.append(Process("--threads", "1", *(str(argument) for argument in arguments), **environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    with starting() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_for_module() -> Iterator[Callable[..., Process]]:
+    with starting() as start:
+        yield start
 
 
 @pytest.fixture(autouse=True)

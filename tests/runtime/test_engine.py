@@ -5,11 +5,27 @@ import pytest
 from hidemia.runtime import Client, EngineError
 from hidemia.runtime.engine import DEVICES, EngineSettings, usable_threads
 
+LEAVE = "leave it out, and limit the process where the engine cannot"
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"threads": 0}, "threads: expected at least 1, got 0; leave it out"),
+        ({"gpu": 1}, "gpu: expected 0 on cpu, or a number from 0, got 1; leave it out"),
+        ({"gpu": -1, "device": "cuda"}, "gpu: expected 0 on cpu, or a number from 0, got -1; leave it out"),
+        (
+            {"memory_mib": 64},
+            f"memory_mib: expected at least 1, with ONNX Runtime on cuda or tensorrt, got 64 on cpu; {LEAVE}",
+        ),
+        (
+            {"memory_mib": 0, "device": "cuda"},
+            f"memory_mib: expected at least 1, with ONNX Runtime on cuda or tensorrt, got 0 on cuda; {LEAVE}",
+        ),
+        (
+            {"backend": "openvino", "device": "cuda"},
+            "device: expected one of cpu, gpu with openvino, got 'cuda'; ask for one of these",
+        ),
         ({"backend": "caffe"}, f"engine: expected one of {', '.join(DEVICES)}, got 'caffe'; ask for one of these"),
         (
             {"device": "toaster"},

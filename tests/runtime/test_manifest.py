@@ -186,3 +186,9 @@ def test_serves(tiny):
     graph = tiny.graph_entry("hide", b"x", [], [], batch=(2, 8))
     assert [graph.serves(n) for n in (1, 2, 8, 9)] == [False, True, True, False]
     assert tiny.graph_entry("hide", b"x", [], [], batch=(1, None)).serves(1000)
+
+
+@pytest.mark.parametrize("deep", [b"[", b'{"a":'])
+def test_a_manifest_nested_too_deep(deep):
+    with pytest.raises(BundleError, match="not a valid manifest"):
+        manifests.load(b'{"schema_version": 1, "x": ' + deep * 100_000)
