@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,3 +92,14 @@ def both(
         made = module(*(torch.from_numpy(value) for value in feed.values()))
     expected = [output.numpy() for output in (made if isinstance(made, tuple) else (made,))]
     return expected, engine.run(None, dict(feed))
+
+
+def runner(data: bytes) -> Callable[[Mapping[str, NDArray[np.uint8]]], NDArray[Any]]:
+    """A graph as a function from its inputs to its first output, in ONNX Runtime on the CPU."""
+    engine = session(data)
+
+    def run(feed: Mapping[str, NDArray[np.uint8]]) -> NDArray[Any]:
+        output: NDArray[Any] = engine.run(None, dict(feed))[0]
+        return output
+
+    return run

@@ -1,6 +1,7 @@
 """Running one graph: a small interface, what may be asked of it, and the one way to get an engine.
 
-Each backend is a module of its own that is imported when it is asked for: `onnx_engine` is ONNX Runtime.
+Each backend is a module of its own that is imported when it is asked for: `onnx_engine` is ONNX Runtime,
+`tensorrt_engine` runs the plans that `hidemia build` makes.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ from hidemia.runtime.manifest import Graph
 __all__ = ["DEVICES", "Arrays", "Backend", "Engine", "EngineSettings", "open_engine", "usable_threads"]
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
-Backend: TypeAlias = Literal["onnxruntime"]
+Backend: TypeAlias = Literal["onnxruntime", "tensorrt"]
 
-DEVICES: dict[str, tuple[str, ...]] = {"onnxruntime": ("cpu", "cuda", "tensorrt")}
-"""Where each backend can run a graph; for ONNX Runtime, its execution providers."""
+DEVICES: dict[str, tuple[str, ...]] = {
+    "onnxruntime": ("cpu", "cuda", "tensorrt"),
+    "tensorrt": ("cuda", "pycuda"),
+}
+"""Where each backend can run a graph: for ONNX Runtime, its execution providers; for TensorRT, whose CUDA context."""
 
-_OPENERS = {"onnxruntime": "hidemia.runtime.onnx_engine:OnnxEngine"}
+_OPENERS = {
+    "onnxruntime": "hidemia.runtime.onnx_engine:OnnxEngine",
+    "tensorrt": "hidemia.runtime.tensorrt_engine:TensorrtEngine",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

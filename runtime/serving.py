@@ -75,7 +75,9 @@ def serve(arguments: list[str]) -> int:
         token=token,
     )
     with (
-        Server.load(options.server, precision=options.precision, engine=engine) as server,
+        Server.load(
+            options.server, precision=options.precision, engine=engine, trusted_keys=options.require_signature
+        ) as server,
         contextlib.ExitStack() as sockets,
     ):
         # The first run is the slowest, and an engine that cannot run should say so before it is asked.
@@ -136,6 +138,7 @@ def _parser() -> Parser:
     parser.add_argument("--rate-limit", type=float, metavar="N", help="photos a second of one address (default: none)")
     parser.add_argument("--audit-log", type=Path, metavar="FILE", help="append a JSON line for every photo received")
     parser.add_argument("--log-format", choices=logs.FORMATS, default="text", help="default: text")
+    parser.add_signature()
     parser.add_engine()
     return parser
 
