@@ -5,7 +5,6 @@ import pytest
 from hidemia.runtime import Client, EngineError
 from hidemia.runtime.engine import DEVICES, EngineSettings, usable_threads
 
-
 LEAVE = "leave it out, and limit the process where the engine cannot"
 
 
