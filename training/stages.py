@@ -207,13 +207,17 @@ class Answer(Joint):
 
 
 class Seal(Objective):
-    """The seal alone, on an analyzer that is finished: its photos and results stay what they were."""
+    """The seal, on an analyzer that is finished: no aids, and its U-Nets move a hundredth as fast as what writes it.
+
+    On frozen U-Nets it cannot tell a photo that carries something from one that does not.
+    """
 
     trains_hider = trains_analyzer = False
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:
-        """The convolutions that write it."""
-        return [([self.system.analyzer.seals], self.config.analyzer_rate)]
+        """The convolutions that write the seal, and the U-Nets they read."""
+        rate, analyzer = self.config.analyzer_rate, self.system.analyzer
+        return [([analyzer.seals], rate), ([analyzer.unets, analyzer.heads], rate / 100)]
 
     def forward(self, batch: Batch, done: float) -> Losses:  # noqa: ARG002 - no schedule in this stage
         count = len(batch.covers)
@@ -221,7 +225,7 @@ class Seal(Objective):
             stego, _ = self._hidden(batch)
             sent = torch.cat([stego, batch.covers[: self.config.blank]])
             bands = split(dwt(sent))
-            features = self.system.analyzer.features(bands)
+        features = self.system.analyzer.features(bands)
         trip = self.system.answer(sent, transmit(self.system.analyzer.reply(bands, features)))
         covers = torch.cat([batch.covers, batch.covers[: self.config.blank]])
         agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)
