@@ -8,10 +8,10 @@ COVERS ?=
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test export train evaluate serve lint clean
+.PHONY: help demo test soak export train evaluate serve check-gpu lint clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (no torch)
 	$(DEMO)/bin/hidemia demo --out $(or $(OUT),demo)
@@ -19,8 +19,12 @@ demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (
 test: $(FULL)/.ready ## run all tests
 	$(FULL)/bin/python -m pytest
 
+soak: $(FULL)/.ready ## a quarter of an hour or more of bad input and load against real servers -> docs/soak.md
+	$(FULL)/bin/python -m tests.soak --out $(or $(OUT),docs)
+
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
-	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL)
+	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL) \
+		$(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
 
 train: $(FULL)/.ready ## train MODEL; needs DATA= and COVERS=
 	$(FULL)/bin/hidemia train $(MODEL) --data "$(DATA)" --covers "$(COVERS)" --resume
@@ -31,6 +35,9 @@ evaluate: $(FULL)/.ready ## figures of the packaged model on the test split; nee
 
 serve: $(DEMO)/.ready ## serve the packaged model on loopback
 	$(DEMO)/bin/hidemia serve
+
+check-gpu: ## TensorRT on this machine's GPU: build, verify, measure; writes build/check-gpu/verdict.md
+	$(if $(wildcard $(FULL)/bin/python),$(FULL)/bin/python,$(PYTHON)) -m hidemia.benchmarks.gpu $(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
 
 lint: $(FULL)/.ready ## ruff, and mypy (strict) on runtime and export
 	$(FULL)/bin/ruff check .

@@ -1,35 +1,41 @@
-"""A trained model -> client and server bundles, checked against PyTorch and written whole or not at all."""
+"""A trained model -> client and server bundles, each precision checked and all written whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import platform
-import shutil
 import statistics
-import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
+from hidemia.export import calibration, trip
+from hidemia.export.calibration import Calibration
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
-from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, reference
-from hidemia.export.probes import Pairs
+from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, first, reference
+from hidemia.export.probes import Probes, spread
+from hidemia.export.publishing import published, write
+from hidemia.export.trip import Figures
+from hidemia.export.variants import FORMS, variant
 from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.engine import usable_threads
-from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Role
+from hidemia.runtime.manifest import Graph, Manifest, Precision, ReplyLimits, Role, Verb
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.seal import TILES
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
 MEASURED_RUNS = 5
+PARITY_PROBES = 6  # PyTorch is slow; the trips of the budgets are made with all
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")  # the manifest's order: the first is the default
 
 
 @dataclass
@@ -42,35 +48,127 @@ class Exported:
     latency_ms: dict[str, float] = field(default_factory=dict)
 
 
-def export_model(weights: Path, out: Path, probes: Pairs, *, public_key: bool) -> list[Exported]:
+@dataclass(frozen=True)
+class Export:
+    """All graphs of a model, and the figures of its trips in each precision and engine."""
+
+    graphs: list[Exported]
+    trips: dict[Precision, dict[str, Figures]]
+
+
+def export_model(
+    weights: Path, out: Path, probes: Probes, *, public_key: bool, precisions: Sequence[Precision] | None = None
+) -> Export:
     """Write ``out/client`` and ``out/server`` from a folder of weights.
 
     Args:
         weights: made by `hidemia train`.
-        out: replaced as a whole, once everything is proven.
-        probes: pairs of secret and cover that every graph is checked with.
+        out: its client and server are replaced as a whole, once everything is proven.
+        probes: trips that every graph and every precision is checked with.
         public_key: whether the weights are published, so that anyone can recover.
+        precisions: FP32, the reference, and what is wanted beside it; what the weights allow when None.
 
     Returns:
-        What was exported, with its parity and latency.
+        What was exported, with its parity, latency and figures.
 
     Raises:
         TrainingError: the weights are missing or do not fit their configuration.
-        ExportError: a graph breaks a rule, or differs from PyTorch by more than is allowed.
+        ExportError: a graph breaks a rule, differs from PyTorch by more than is allowed, or costs more than its
+            precision may; there is no calibration of these weights; the folder cannot be written.
     """
     system, config = load_weights(weights)
-    exported = prove(system, config, traced(system, config), probes)
-    hashes = {part: _sha256((weights / f"{part}.safetensors").read_bytes()) for part in ("hider", "analyzer")}
-    pair_id = _sha256("".join(hashes.values()).encode())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+    wanted = offered(weights) if precisions is None else [name for name in PRECISIONS if name in precisions]
+    ranges = calibration.load(weights) if "int8" in wanted else None
+    with published(out, ("client", "server")) as folder:
+        made = traced(system, config)
+        fp32 = prove(system, config, made, spread(probes, PARITY_PROBES))
+        export = with_variants(fp32, wanted, ranges, probes, manifest_threshold(config))
+        hashes = calibration.weights_sha256(weights)
+        pair_id = _sha256("".join(hashes.values()).encode())
         halves: tuple[tuple[Role, str], ...] = (("client", "hider"), ("server", "analyzer"))
         for role, part in halves:
-            mine = [item for item in exported if item.graph.verb in manifests.VERBS[role]]
+            mine = [item for item in export.graphs if item.graph.verb in manifests.VERBS[role]]
             manifest = _manifest(config, role, pair_id, mine, {part: hashes[part]}, public_key=public_key)
-            _write_bundle(Path(folder) / role, manifest, mine)
-        _replace(Path(folder), out)
-    return exported
+            _write_bundle(folder / role, manifest, mine, export.trips, len(probes))
+    return export
+
+
+def offered(weights: Path) -> list[Precision]:
+    """The precisions that a folder of weights allows: INT8 needs a calibration."""
+    return [name for name in PRECISIONS if name != "int8" or (weights / calibration.FILE_NAME).is_file()]
+
+
+def with_variants(
+    fp32: list[Exported],
+    precisions: Sequence[Precision],
+    ranges: Calibration | None,
+    probes: Probes,
+    threshold: float | None,
+) -> Export:
+    """Add the other precisions to proven FP32 graphs, each held to its budget in each engine.
+
+    Raises:
+        ExportError: a precision costs more than it may.
+    """
+    runs = _runs(fp32)
+    reference_trips = {}
+    for backend in BACKENDS:
+        reference_trips[backend], found = trip.travel(_verbs(runs, backend), probes, threshold)
+        if backend == BACKENDS[0]:
+            probes = trip.known(probes, found, threshold)
+    export = Export(list(fp32), {"fp32": reference_trips})
+    for precision in precisions:
+        if precision == "fp32":
+            continue
+        made = []
+        for item in fp32:
+            if item.graph.form in FORMS:
+                own = ranges.graphs[item.graph.verb] if ranges and precision == "int8" else None
+                made.append(Exported(*variant(item.graph, item.data, precision, own)))
+        variants = runs | _runs(made)
+        export.trips[precision] = {}
+        for backend in BACKENDS:
+            figures, _ = trip.travel(_verbs(variants, backend), probes, threshold)
+            trip.require(precision, backend, reference_trips[backend], figures)
+            export.trips[precision][backend] = figures
+        _compare_with_fp32(made, runs, variants, spread(probes, PARITY_PROBES), threshold or 0.5)
+        export.graphs.extend(made)
+    return export
+
+
+Runs: TypeAlias = dict[Verb, dict[str, Run]]
+"""Of each verb, of its form that every precision has, a function for each engine."""
+
+
+def _runs(items: Sequence[Exported]) -> Runs:
+    return {item.graph.verb: engines(item.data, item.graph) for item in items if item.graph.form in FORMS}
+
+
+def _verbs(runs: Runs, backend: str) -> dict[Verb, trip.Run]:
+    return {verb: first(run[backend]) for verb, run in runs.items()}
+
+
+def _compare_with_fp32(made: list[Exported], fp32: Runs, runs: Runs, probes: Probes, threshold: float) -> None:
+    """How far each graph of a precision is from FP32 on the same inputs, and how long it takes."""
+    plain = _verbs(fp32, BACKENDS[0])
+    for probe in probes:
+        photos = {"secret": probe.secret[None], "cover": probe.cover[None]}
+        photos["stego"] = photos["sent"] = plain["hide"](photos)
+        photos["reply"] = plain["analyze"]({"stego": photos["stego"]})
+        for item in made:
+            feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
+            expected = fp32[item.graph.verb][BACKENDS[0]](feed)
+            for backend, run in runs[item.graph.verb].items():
+                _compare(item, item.parity[backend], expected, run(feed), threshold)
+    for item in made:
+        feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
+        for backend, run in runs[item.graph.verb].items():
+            item.latency_ms[backend] = _latency_ms(run, feed)
+
+
+def manifest_threshold(config: ModelConfig) -> float | None:
+    """The threshold of masks; None where there are none."""
+    return config.mask_threshold if config.task == "segmentation" else None
 
 
 def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Exported]]:
@@ -111,7 +209,7 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
 
 
 def prove(
-    system: System, config: ModelConfig, made: dict[str, tuple[nn.Module, Exported]], probes: Pairs
+    system: System, config: ModelConfig, made: dict[str, tuple[nn.Module, Exported]], probes: Probes
 ) -> list[Exported]:
     """Compare each graph in each engine with PyTorch on every probe, along the trip a photo makes; enforce the budget.
 
@@ -119,13 +217,13 @@ def prove(
     """
     runs = {path: engines(item.data, item.graph) for path, (_, item) in made.items()}
     trained = _Trained(system)
-    for secret, cover in probes:
+    for secret, cover, _ in probes:
         photos = {"secret": secret[None], "cover": cover[None]}
         for path, (module, item) in made.items():
             feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
             expected = reference(trained if item.graph.verb == "analyze" else module, feed)
             for name, run in runs[path].items():
-                _compare(item, item.parity[name], expected, run(feed), config)
+                _compare(item, item.parity[name], expected, run(feed), config.mask_threshold)
             if item.graph.verb == "hide":
                 photos["stego"] = photos["sent"] = expected[0]
                 (photos["reply"],) = reference(trained, {"stego": expected[0]})
@@ -137,11 +235,11 @@ def prove(
     return [item for _, item in made.values()]
 
 
-def _compare(item: Exported, parity: Parity, expected: Outputs, got: Outputs, config: ModelConfig) -> None:
+def _compare(item: Exported, parity: Parity, expected: Outputs, got: Outputs, threshold: float) -> None:
     if item.graph.verb != "recover":
         parity.add_photo(expected[0], got[0])
         return
-    parity.add_result(expected[0][0], got[0][0], config.mask_threshold)
+    parity.add_result(expected[0][0], got[0][0], threshold)
     for reference_seal, seal in zip(expected[1:], got[1:], strict=True):
         parity.add_seal(reference_seal[0], seal[0])
 
@@ -169,22 +267,32 @@ def _latency_ms(run: Run, feed: Feed) -> float:
 
 def _photo(name: str, side: int, dynamic: bool) -> manifests.Tensor:  # noqa: FBT001
     return manifests.Tensor(
-        name=name, dtype="uint8", shape=["batch" if dynamic else 1, side, side, 3], layout="NHWC", colour="RGB",
-        value_range=(0.0, 255.0), meaning=f"{name}, 8 bits a colour",
+        name=name, type="image", format="magnitude", num_channels=3, spatial_shape=[side, side], dtype="uint8",
+        value_range=(0.0, 255.0), channel_def={"0": "red", "1": "green", "2": "blue"},
+        shape=["batch" if dynamic else 1, side, side, 3], layout="NHWC", colour_order="RGB",
     )  # fmt: skip
 
 
 def _results(config: ModelConfig, dynamic: bool) -> list[manifests.Tensor]:  # noqa: FBT001
     side, batch = config.image_size_px, "batch" if dynamic else 1
-    masks = config.task == "segmentation"
-    probability = manifests.Tensor(
-        name="probability", dtype="float32", shape=[batch, side, side] if masks else [batch, len(config.classes)],
-        layout="NHW" if masks else "NC", colour="", value_range=(0.0, 1.0),
-        meaning="probability of each pixel's belonging to the mask" if masks else "probability of each class",
-    )  # fmt: skip
+    if config.task == "segmentation":
+        probability = manifests.Tensor(
+            name="probability", type="image", format="magnitude", num_channels=1, spatial_shape=[side, side],
+            dtype="float32", value_range=(0.0, 1.0), channel_def={"0": f"probability of {config.classes[-1]}"},
+            shape=[batch, side, side], layout="NHW", colour_order="",
+        )  # fmt: skip
+    else:
+        classes = {str(index): f"probability of {name}" for index, name in enumerate(config.classes)}
+        probability = manifests.Tensor(
+            name="probability", type="probabilities", format="classes", num_channels=len(classes), spatial_shape=[],
+            dtype="float32", value_range=(0.0, 1.0), channel_def=classes,
+            shape=[batch, len(classes)], layout="NC", colour_order="",
+        )  # fmt: skip
     seal = manifests.Tensor(
-        name="seal", dtype="float32", shape=[batch, TILES, TILES], layout="NHW", colour="", value_range=(-2.0, 2.0),
-        meaning="how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all",
+        name="seal", type="image", format="magnitude", num_channels=1, spatial_shape=[TILES, TILES],
+        dtype="float32", value_range=(-2.0, 2.0),
+        channel_def={"0": "how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all"},
+        shape=[batch, TILES, TILES], layout="NHW", colour_order="",
     )  # fmt: skip
     return [probability] if config.analyzer.seal is None else [probability, seal]
 
@@ -206,7 +314,7 @@ def _manifest(
         task=config.task,  # type: ignore[arg-type]
         classes=list(config.classes),
         image_size_px=config.image_size_px,
-        mask_threshold=config.mask_threshold if config.task == "segmentation" else None,
+        mask_threshold=manifest_threshold(config),
         reply_limits=ReplyLimits(
             min_psnr_db=config.reply_min_psnr_db,
             min_changed_share=config.reply_min_changed_share,
@@ -223,11 +331,18 @@ def _manifest(
     )
 
 
-def _write_bundle(folder: Path, manifest: Manifest, items: list[Exported]) -> None:
-    folder.mkdir()
+def _write_bundle(
+    folder: Path,
+    manifest: Manifest,
+    items: list[Exported],
+    trips: Mapping[Precision, Mapping[str, Figures]],
+    images: int,
+) -> None:
+    """The manifest comes last: without it the folder is no bundle."""
+    # The umask must not make a private hider readable by all.
+    folder.mkdir(mode=0o700 if manifest.role == "client" and not manifest.public_key else 0o777)
     for item in items:
-        (folder / item.graph.path).write_bytes(item.data)
-    (folder / manifests.FILE_NAME).write_bytes(manifests.dump(manifest))
+        write(folder / item.graph.path, item.data)
     measured: dict[str, Any] = {
         "environment": {
             "machine": platform.machine(),
@@ -242,20 +357,13 @@ def _write_bundle(folder: Path, manifest: Manifest, items: list[Exported]) -> No
             }
             for item in items
         },
+        "trips": {
+            "images": images,
+            **{name: {backend: vars(found) for backend, found in own.items()} for name, own in trips.items()},
+        },
     }
-    (folder / "measured.json").write_text(json.dumps(measured, indent=2, sort_keys=True) + "\n")
-
-
-def _replace(made: Path, out: Path) -> None:
-    """Put the new folders in place; a cut in between leaves a bundle that is whole, or none."""
-    out.mkdir(exist_ok=True)
-    for role in ("client", "server"):
-        target, old = out / role, out / f".{role}.old"
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-        (made / role).rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+    write(folder / "measured.json", (json.dumps(measured, indent=2, sort_keys=True) + "\n").encode())
+    write(folder / manifests.FILE_NAME, manifests.dump(manifest))
 
 
 def _sha256(data: bytes) -> str:

@@ -88,13 +88,18 @@ class Parity:
             )
 
 
+def session(data: bytes) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU."""
+    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
 def engines(data: bytes, graph: Graph) -> dict[str, Run]:
     """The engines on the CPU that every file is checked with, by the name that a manifest gives them."""
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    opened = session(data)
     settings = EngineSettings(backend="openvino")
     request = compile_graph(data, graph, settings).create_infer_request()
     return {
-        "onnxruntime": lambda feed: session.run(None, dict(feed)),
+        "onnxruntime": lambda feed: opened.run(None, dict(feed)),
         "openvino": lambda feed: list(request.infer(dict(feed)).to_tuple()),
     }
 
@@ -104,3 +109,14 @@ def reference(module: nn.Module, feed: Feed) -> Outputs:
     with torch.no_grad():
         made = module(*(torch.from_numpy(value) for value in feed.values()))
     return [output.numpy() for output in (made if isinstance(made, tuple) else (made,))]
+
+
+def runner(data: bytes) -> Callable[[Feed], NDArray[Any]]:
+    """A graph as a function from its inputs to its first output, in ONNX Runtime on the CPU."""
+    engine = session(data)
+    return first(lambda feed: engine.run(None, dict(feed)))
+
+
+def first(run: Run) -> Callable[[Feed], NDArray[Any]]:
+    """The same function, of its first output alone."""
+    return lambda feed: run(feed)[0]

@@ -1,7 +1,7 @@
 """Running one graph: a small interface, what may be asked of it, and the one way to get an engine.
 
 Each backend is a module of its own that is imported when it is asked for: `onnx_engine` is ONNX Runtime,
-`openvino_engine` OpenVINO.
+`openvino_engine` OpenVINO, `tensorrt_engine` runs the plans that `hidemia build` makes.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from hidemia.runtime.manifest import Graph
 __all__ = ["DEVICES", "Arrays", "Backend", "Engine", "EngineSettings", "open_engine", "usable_threads"]
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
-Backend: TypeAlias = Literal["onnxruntime", "openvino"]
+Backend: TypeAlias = Literal["onnxruntime", "openvino", "tensorrt"]
 
 DEVICES: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("cpu", "cuda", "tensorrt"),
     "openvino": ("cpu", "gpu"),
+    "tensorrt": ("cuda", "pycuda"),
 }
-"""Where each backend can run a graph; for ONNX Runtime, its execution providers."""
+"""Where each backend can run a graph: for ONNX Runtime, its execution providers; for TensorRT, whose CUDA context."""
 
 _OPENERS = {
     "onnxruntime": "hidemia.runtime.onnx_engine:OnnxEngine",
     "openvino": "hidemia.runtime.openvino_engine:OpenVinoEngine",
+    "tensorrt": "hidemia.runtime.tensorrt_engine:TensorrtEngine",
 }
 
 
@@ -45,7 +47,7 @@ class EngineSettings:
         backend: The inference engine, a key of `DEVICES`.
         device: Where it runs, one of the backend's `DEVICES`.
         threads: Threads of one run on the CPU; `usable_threads()` when None.
-        gpu: Which of several GPUs, from 0.
+        gpu: Which of several GPUs, from 0; with ONNX Runtime and OpenVINO.
         memory_mib: Most memory that one graph may take on the GPU with ONNX Runtime; no limit when None.
 
     Raises:
@@ -71,9 +73,12 @@ class EngineSettings:
             )
         if self.threads is not None and self.threads < 1:
             raise EngineError(f"threads: expected at least 1, got {self.threads}; leave it out", exit_code=2)
-        if self.gpu < 0 or (self.gpu and self.device == "cpu"):
-            raise EngineError(f"gpu: expected 0 on cpu, or a number from 0, got {self.gpu}; leave it out", exit_code=2)
-        if self.memory_mib is not None and (self.memory_mib < 1 or self.device not in ("cuda", "tensorrt")):
+        chooses = self.backend != "tensorrt" and self.device != "cpu"
+        if self.gpu < 0 or (self.gpu and not chooses):
+            expected = "a number from 0" if chooses else f"0 with {self.backend} on {self.device}"
+            raise EngineError(f"gpu: expected {expected}, got {self.gpu}; leave it out", exit_code=2)
+        limited = self.backend == "onnxruntime" and self.device != "cpu"
+        if self.memory_mib is not None and (self.memory_mib < 1 or not limited):
             raise EngineError(
                 f"memory_mib: expected at least 1, with ONNX Runtime on cuda or tensorrt, got {self.memory_mib} on "
                 f"{self.device}; leave it out, and limit the process where the engine cannot",

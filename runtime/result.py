@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.runtime.arrays import Image
+from hidemia.runtime.dicom.record import Source
 from hidemia.runtime.scaling import Scaling
 
 __all__ = ["Integrity", "Result"]
@@ -45,6 +46,7 @@ class Result:
         integrity: How the reply relates to what was sent.
         scaling: How the secret became the network's square, and the mask the secret's size again.
         timings_ms: What each step took, by name.
+        source: Where in which DICOM file the secret was and how it became 8 bits; None for other secrets.
     """
 
     task: Literal["segmentation", "classification"]
@@ -55,3 +57,4 @@ class Result:
     integrity: Integrity
     scaling: Scaling
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    source: Source | None = None
