@@ -47,7 +47,7 @@ class EngineSettings:
         backend: The inference engine, a key of `DEVICES`.
         device: Where it runs, one of the backend's `DEVICES`.
         threads: Threads of one run on the CPU; `usable_threads()` when None.
-        gpu: Which of several GPUs, from 0.
+        gpu: Which of several GPUs, from 0; with ONNX Runtime and OpenVINO.
         memory_mib: Most memory that one graph may take on the GPU with ONNX Runtime; no limit when None.
 
     Raises:
@@ -73,9 +73,12 @@ class EngineSettings:
             )
         if self.threads is not None and self.threads < 1:
             raise EngineError(f"threads: expected at least 1, got {self.threads}; leave it out", exit_code=2)
-        if self.gpu < 0 or (self.gpu and self.device == "cpu"):
-            raise EngineError(f"gpu: expected 0 on cpu, or a number from 0, got {self.gpu}; leave it out", exit_code=2)
-        if self.memory_mib is not None and (self.memory_mib < 1 or self.device not in ("cuda", "tensorrt")):
+        chooses = self.backend != "tensorrt" and self.device != "cpu"
+        if self.gpu < 0 or (self.gpu and not chooses):
+            expected = "a number from 0" if chooses else f"0 with {self.backend} on {self.device}"
+            raise EngineError(f"gpu: expected {expected}, got {self.gpu}; leave it out", exit_code=2)
+        limited = self.backend == "onnxruntime" and self.device != "cpu"
+        if self.memory_mib is not None and (self.memory_mib < 1 or not limited):
             raise EngineError(
                 f"memory_mib: expected at least 1, with ONNX Runtime on cuda or tensorrt, got {self.memory_mib} on "
                 f"{self.device}; leave it out, and limit the process where the engine cannot",
