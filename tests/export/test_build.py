@@ -374,3 +374,26 @@ def rng() -> np.random.Generator:
 def rng_photos(rng) -> dict[str, np.ndarray]:
     names = ("secret", "cover", "reply", "sent")
     return {name: rng.integers(0, 256, (1, SIZE, SIZE, 3), np.uint8) for name in names}
+
+
+@pytest.fixture(scope="module")
+def real_graphs():
+    import torch
+    from tests.micro import micro_config, micro_system
+
+    from hidemia.export.graphs import Hide, Recover
+    from hidemia.export.writing import to_onnx
+
+    system, photo = micro_system(micro_config()), torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
+    hide, recover = Hide(system), Recover(system, 64)
+    return {
+        "hide": to_onnx(hide, (photo, photo), ["secret", "cover"], ["stego"], dynamic=True),
+        "recover": to_onnx(recover, (photo, photo), ["reply", "sent"], ["probability"], dynamic=True),
+    }
+
+
+@pytest.mark.parametrize("verb", ["hide", "recover"])
+def test_the_graphs_that_export_writes(each_machine, client, real_graphs, verb):
+    built = build_plan(each_machine.trt, real_graphs[verb], Bundle.open(client, "client").graph(verb), ONE)
+    assert set(built.types) == {"fp32"}
+    assert built.types["fp32"] > 10

@@ -116,7 +116,26 @@ class Draws(nn.Module):
         return x.float() + torch.randn(2, 64, 64, 3)
 
 
-@pytest.mark.parametrize(("module", "word"), [(WritesInPlace(), "S"), (AsksForShapes(), "Shape"), (Draws(), "Random")])
+class MovesPhotos(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 3, 1, 2).float()
+
+
+class GivesMovedPhotos(nn.Module):
+    def forward(self, x):
+        return (x.float() / 2).to(torch.uint8).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "word"),
+    [
+        (WritesInPlace(), "S"),
+        (AsksForShapes(), "Shape"),
+        (Draws(), "Random"),
+        (MovesPhotos(), "Transpose of a uint8 photo; cast it before or after"),
+        (GivesMovedPhotos(), "Transpose of a uint8 photo; cast it before or after"),
+    ],
+)
 def test_lint_refuses_what_hurts_later(module, word):
     with pytest.raises(ExportError, match=word):
         to_onnx(module, (photo(2, 0),), ["x"], ["y"], dynamic=True)
