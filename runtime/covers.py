@@ -39,7 +39,7 @@ class CoverPool:
         warn_below: Log one warning when fewer tiles than this are left.
 
     Raises:
-        CoverError: No such folder, or no photo in it.
+        CoverError: No such folder, no photo in it, or a damaged ledger.
     """
 
     def __init__(self, folder: str | Path, ledger: Ledger | str | Path | None = None, *, warn_below: int = 16) -> None:
@@ -51,6 +51,7 @@ class CoverPool:
         self._photos = sorted(file for file in self.folder.rglob("*") if file.suffix.lower() in _SUFFIXES)
         if not self._photos:
             raise CoverError(f"{folder}: expected photos as covers, got none; add some", exit_code=2)
+        self.ledger.check()
         self._lock = threading.Lock()
         self._shelves: dict[int, _Shelf] = {}
         self._warned: set[int] = set()

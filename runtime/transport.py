@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 PATH = "/v1/photos"
 
 _BUSY = (502, 503, 504)
+# A process that dies under a photo is a 500 from the gateway before it, and another one may live.
+_AGAIN = (500, *_BUSY)
 _MAX_REPLY_BYTES = 64 << 20
 _MAX_WAIT_S = 60.0
 
@@ -139,7 +141,7 @@ class Transport:
                 failure = TransportError(
                     f"{self._shown}: expected status 200, got {status} {_text(body)}; {_advice(status)}"
                 )
-                if status not in _BUSY:
+                if status not in _AGAIN:
                     raise failure
                 wait_s = _retry_after_s(headers, wait_s)
                 if monotonic() + wait_s < patient_until:
