@@ -8,7 +8,7 @@ COVERS ?=
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test export train evaluate bench serve lint clean
+.PHONY: help demo test soak export train evaluate bench serve lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (
 
 test: $(FULL)/.ready ## run all tests
 	$(FULL)/bin/python -m pytest
+
+soak: $(FULL)/.ready ## a quarter of an hour or more of bad input and load against real servers -> docs/soak.md
+	$(FULL)/bin/python -m tests.soak --out $(or $(OUT),docs)
 
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
 	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL)

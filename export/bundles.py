@@ -197,22 +197,32 @@ def _latency_ms(engine: onnxruntime.InferenceSession, feed: dict[str, NDArray[np
 
 def _photo(name: str, side: int, dynamic: bool) -> manifests.Tensor:  # noqa: FBT001
     return manifests.Tensor(
-        name=name, dtype="uint8", shape=["batch" if dynamic else 1, side, side, 3], layout="NHWC", colour="RGB",
-        value_range=(0.0, 255.0), meaning=f"{name}, 8 bits a colour",
+        name=name, type="image", format="magnitude", num_channels=3, spatial_shape=[side, side], dtype="uint8",
+        value_range=(0.0, 255.0), channel_def={"0": "red", "1": "green", "2": "blue"},
+        shape=["batch" if dynamic else 1, side, side, 3], layout="NHWC", colour_order="RGB",
     )  # fmt: skip
 
 
 def _results(config: ModelConfig, dynamic: bool) -> list[manifests.Tensor]:  # noqa: FBT001
     side, batch = config.image_size_px, "batch" if dynamic else 1
-    masks = config.task == "segmentation"
-    probability = manifests.Tensor(
-        name="probability", dtype="float32", shape=[batch, side, side] if masks else [batch, len(config.classes)],
-        layout="NHW" if masks else "NC", colour="", value_range=(0.0, 1.0),
-        meaning="probability of each pixel's belonging to the mask" if masks else "probability of each class",
-    )  # fmt: skip
+    if config.task == "segmentation":
+        probability = manifests.Tensor(
+            name="probability", type="image", format="magnitude", num_channels=1, spatial_shape=[side, side],
+            dtype="float32", value_range=(0.0, 1.0), channel_def={"0": f"probability of {config.classes[-1]}"},
+            shape=[batch, side, side], layout="NHW", colour_order="",
+        )  # fmt: skip
+    else:
+        classes = {str(index): f"probability of {name}" for index, name in enumerate(config.classes)}
+        probability = manifests.Tensor(
+            name="probability", type="probabilities", format="classes", num_channels=len(classes), spatial_shape=[],
+            dtype="float32", value_range=(0.0, 1.0), channel_def=classes,
+            shape=[batch, len(classes)], layout="NC", colour_order="",
+        )  # fmt: skip
     seal = manifests.Tensor(
-        name="seal", dtype="float32", shape=[batch, TILES, TILES], layout="NHW", colour="", value_range=(-2.0, 2.0),
-        meaning="how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all",
+        name="seal", type="image", format="magnitude", num_channels=1, spatial_shape=[TILES, TILES],
+        dtype="float32", value_range=(-2.0, 2.0),
+        channel_def={"0": "how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all"},
+        shape=[batch, TILES, TILES], layout="NHW", colour_order="",
     )  # fmt: skip
     return [probability] if config.analyzer.seal is None else [probability, seal]
 
@@ -252,7 +262,8 @@ def _manifest(
 
 
 def _write_bundle(folder: Path, manifest: Manifest, items: list[Exported]) -> None:
-    folder.mkdir()
+    # The umask must not make a private hider readable by all.
+    folder.mkdir(mode=0o700 if manifest.role == "client" and not manifest.public_key else 0o777)
     for item in items:
         (folder / item.graph.path).write_bytes(item.data)
     (folder / manifests.FILE_NAME).write_bytes(manifests.dump(manifest))

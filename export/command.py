@@ -6,18 +6,20 @@ import argparse
 import sys
 from pathlib import Path
 
-from hidemia.export.bundles import export_model
-from hidemia.export.probes import real, simulated
-from hidemia.training.weights import load_weights
+from hidemia.export import triton
 
 PROBES = 6
 
 
 def export(arguments: list[str]) -> int:
-    """Turn trained weights into bundles, proven equal to PyTorch."""
+    """Turn trained weights into bundles, proven equal to PyTorch; or a server bundle into a Triton repository."""
     parser = argparse.ArgumentParser(prog="hidemia export", description=export.__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME, or what `train` wrote")
-    parser.add_argument("--out", type=Path, required=True, help="where client/ and server/ go")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--weights", type=Path, help="a model: weights/NAME, or what `train` wrote")
+    source.add_argument("--server", type=Path, help="a server bundle that is there already; with --triton")
+    parser.add_argument("--out", type=Path, required=True, help="where client/ and server/ go, or Triton's models")
+    parser.add_argument("--triton", action="store_true", help="write a Triton model repository: OUT/triton, or OUT")
+    parser.add_argument("--plans", type=Path, help="with --server: the folder of TensorRT plans that Triton shall run")
     parser.add_argument("--data", type=Path, help="check with real scans: their folder; otherwise simulated ones")
     parser.add_argument("--covers", type=Path, help="and photos: their folder; with --data")
     parser.add_argument(
@@ -26,8 +28,19 @@ def export(arguments: list[str]) -> int:
         help="these weights are yours alone: allow sending beyond this machine",
     )
     options = parser.parse_args(arguments)
+    if options.server is not None:
+        if not options.triton:
+            parser.error("--server goes with --triton")
+        return _triton(options.server, options.out, options.plans)
+    if options.plans is not None:
+        parser.error("--plans goes with --server")
     if (options.data is None) != (options.covers is None):
         parser.error("--data and --covers go together")
+    # Here, because a bundle becomes a Triton repository without torch.
+    from hidemia.export.bundles import export_model  # noqa: PLC0415
+    from hidemia.export.probes import real, simulated  # noqa: PLC0415
+    from hidemia.training.weights import load_weights  # noqa: PLC0415
+
     _, config = load_weights(options.weights)
     probes = (
         real(options.data, options.covers, PROBES, config.image_size_px)
@@ -44,4 +57,10 @@ def export(arguments: list[str]) -> int:
         line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {item.latency_ms:6.1f} ms  {proof}"
         sys.stdout.write(line + "\n")
     sys.stdout.write(f"{options.out}: client and server bundles, checked on {len(probes)} images\n")
+    return _triton(options.out / "server", options.out / "triton", None) if options.triton else 0
+
+
+def _triton(server: Path, out: Path, plans: Path | None) -> int:
+    model = triton.write_repository(server, out, plans=plans)
+    sys.stdout.write(f"{model}: for tritonserver --model-repository {out}\n")
     return 0

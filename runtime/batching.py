@@ -21,7 +21,16 @@ logger = logging.getLogger(__name__)
 
 
 class Busy(Exception):  # noqa: N818  a signal to the app, which turns it into 503, and never an error of the caller
-    """The photo was not analysed: the queue is full, its time is over, or the server shuts down."""
+    """The photo was not analysed.
+
+    Args:
+        message: For the log.
+        why: `full` queue, `late` photo, or server `stopping`: the label of its metric.
+    """
+
+    def __init__(self, message: str, why: str = "full") -> None:
+        super().__init__(message)
+        self.why = why
 
 
 @dataclass(slots=True)
@@ -90,9 +99,9 @@ class Batcher:
         """
         with self._lock:  # so that nothing is accepted after the end mark
             if not self.is_open:
-                raise Busy("the server shuts down")
+                raise Busy("the server shuts down", "stopping")
             if self._queue.qsize() >= self._queue_size:
-                raise Busy(f"the queue of {self._queue_size} is full")
+                raise Busy(f"the queue of {self._queue_size} is full", "full")
             job = _Job(stego, monotonic() + self.deadline_s)
             self._queue.put(job)
         return job.future
@@ -133,7 +142,7 @@ class Batcher:
         if not job.future.set_running_or_notify_cancel():
             return False
         if monotonic() > job.deadline:
-            job.future.set_exception(Busy(f"the photo waited longer than {self.deadline_s:g} s"))
+            job.future.set_exception(Busy(f"the photo waited longer than {self.deadline_s:g} s", "late"))
             return False
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,9 @@ SEALED = 0.5  # agreement from which a tile carries the seal; trained to 1, and 
 class Client:
     """The hide and recover networks of a bundle, loaded. Made by `Client.load`; safe across threads."""
 
-    def __init__(self, manifest: Manifest, hider: Engine, recoverer: Engine) -> None:
+    def __init__(self, manifest: Manifest, hider: Engine, recoverer: Engine, *, manifest_sha256: str) -> None:
         self.manifest = manifest
+        self.manifest_sha256 = manifest_sha256
         self._hider = hider
         self._recoverer = recoverer
 
@@ -43,6 +45,8 @@ class Client:
         *,
         precision: Precision | None = None,
         engine: EngineSettings | None = None,
+        trusted_keys: Sequence[str | Path] | None = None,
+        shared_ok: bool = False,
     ) -> Client:
         """Open a client bundle and make both engines ready.
 
@@ -50,16 +54,21 @@ class Client:
             path: The bundle's folder.
             precision: The manifest's first when None.
             engine: What runs the graphs, and where; ONNX Runtime on the CPU when None.
+            trusted_keys: Files with Ed25519 public keys, one of which must have signed the bundle; see `Bundle.open`.
+            shared_ok: Load a private bundle although other accounts on this machine can read it.
 
         Raises:
-            BundleError: No bundle, a damaged one, or one of another role.
+            BundleError: No bundle, a damaged or unsigned one, one of another role, or one that others can read.
             EngineError: The engine is absent or cannot run it.
+            HidemiaError: A trusted key cannot be read.
         """
-        bundle = Bundle.open(path, "client")
+        bundle = Bundle.open(path, "client", trusted_keys=trusted_keys)
+        if not shared_ok:
+            bundle.check_unshared()
         settings = engine or EngineSettings()
         graphs = [bundle.graph(verb, precision=precision, backend=settings.backend) for verb in ("hide", "recover")]
         hider, recoverer = (open_engine(bundle, graph, settings) for graph in graphs)
-        return cls(bundle.manifest, hider, recoverer)
+        return cls(bundle.manifest, hider, recoverer, manifest_sha256=bundle.manifest_sha256)
 
     @property
     def image_size_px(self) -> int:

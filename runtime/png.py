@@ -133,6 +133,8 @@ def _check(data: bytes, limits: Limits, name: str) -> tuple[_Layout, list[tuple[
     kind, body = chunks[0]
     if kind != b"IHDR" or len(body) != 13:
         raise _damaged(name, "its first chunk is not IHDR")
+    if sum(kind == b"IHDR" for kind, _ in chunks) > 1:
+        raise _damaged(name, "it has a second IHDR")
     width, height, depth, colour, compression, filtering, interlace = struct.unpack(">IIBBBBB", body)
     if colour not in _CHANNELS or depth not in (1, 2, 4, 8, 16) or compression or filtering or interlace > 1:
         raise _damaged(name, "its header has unknown values")
@@ -177,6 +179,8 @@ def _check_stream(compressed: bytes, layout: _Layout, name: str) -> None:
         raise _damaged(name, "its pixel data cannot be inflated") from None
     if got != expected or not inflate.eof:
         raise _damaged(name, f"it holds {got} of {expected} bytes of pixel data")
+    if inflate.unused_data:
+        raise _damaged(name, "bytes follow its pixel data")
 
 
 def _join(chunks: list[tuple[bytes, bytes]]) -> bytes:

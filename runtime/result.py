@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.runtime.arrays import Image
+from hidemia.runtime.dicom.record import Source
 
 __all__ = ["Integrity", "Result"]
 
@@ -43,6 +44,7 @@ class Result:
         label: The most probable class; None in segmentation.
         integrity: How the reply relates to what was sent.
         timings_ms: What each step took, by name.
+        source: Where in which DICOM file the secret was and how it became 8 bits; None for other secrets.
     """
 
     task: Literal["segmentation", "classification"]
@@ -52,3 +54,4 @@ class Result:
     label: str | None
     integrity: Integrity
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    source: Source | None = None

@@ -43,6 +43,7 @@ class StageConfig:
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
         blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
+        frozen_norms: whether batch norm keeps the statistics it has, for batches too small to have any of their own.
     """
 
     objective: str
@@ -59,6 +60,7 @@ class StageConfig:
     reconstruct_weight: float = 10.0
     seal_weight: float = 0.0
     blank: int = 0
+    frozen_norms: bool = False
 
 
 class Aids(nn.Module):
@@ -90,6 +92,15 @@ class Objective(nn.Module):
     def __init__(self, system: System, aids: Aids, config: StageConfig) -> None:
         super().__init__()
         self.system, self.aids, self.config = system, aids, config
+
+    def train(self, mode: bool = True) -> Objective:  # noqa: FBT001, FBT002 - as in torch
+        """Training mode, but for the batch norms where the stage freezes them."""
+        super().train(mode)
+        if self.config.frozen_norms:
+            for module in self.system.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The stego, and the pull that holds it to its cover."""

@@ -1,4 +1,5 @@
 import json
+import stat
 
 import numpy as np
 import onnx
@@ -115,14 +116,18 @@ def test_an_export_replaces_the_old_bundles_whole(weights, tmp_path):
     assert sorted(file.name for file in out.iterdir()) == ["client", "server"]
     assert not (out / "client" / "stale.onnx").exists()
     assert Bundle.open(out / "client", "client").manifest.public_key is False
+    assert stat.S_IMODE((out / "client").stat().st_mode) == 0o700  # its hider is the key
+    Client.load(out / "client").close()
 
 
 def test_command_prints_the_proof(weights, tmp_path, capsys):
-    assert export(["--weights", str(weights), "--out", str(tmp_path / "out")]) == 0
+    assert export(["--weights", str(weights), "--out", str(tmp_path / "out"), "--triton"]) == 0
     printed = capsys.readouterr().out
     assert "hide.fp32.onnx" in printed
     assert "of values identical" in printed
     assert "results agree in" in printed
+    model = tmp_path / "out" / "triton" / "photos" / "1" / "model.onnx"
+    assert model.read_bytes() == (tmp_path / "out" / "server" / "analyze.fp32.any.onnx").read_bytes()
 
 
 def test_command_without_weights(tmp_path):
