@@ -8,7 +8,7 @@ COVERS ?=
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak export train evaluate serve check-gpu lock sbom audit lint clean
+.PHONY: help demo test soak export train evaluate bench serve check-gpu lock sbom audit lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ train: $(FULL)/.ready ## train MODEL; needs DATA= and COVERS=
 evaluate: $(FULL)/.ready ## figures of the packaged model on the test split; needs DATA= and COVERS=
 	$(FULL)/bin/hidemia evaluate --client runtime/bundles/busi/client --server runtime/bundles/busi/server \
 		--data "$(DATA)" --covers "$(COVERS)" --split test
+
+bench: $(FULL)/.ready ## the speed table of the packaged model -> build/bench/report.json
+	$(FULL)/bin/hidemia bench --out "$(or $(OUT),build/bench)"
 
 serve: $(DEMO)/.ready ## serve the packaged model on loopback
 	$(DEMO)/bin/hidemia serve

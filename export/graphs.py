@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hidemia.export.deploy import Form, deployed
+from hidemia.export.hider import DeployedHider, HiderForm
 from hidemia.training.channel import to_uint8
 from hidemia.training.seal import agreement
 from hidemia.training.system import System
@@ -29,9 +30,9 @@ def pixels_out(image: Tensor) -> Tensor:
 class Hide(nn.Module):
     """secret, cover -> stego."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, form: HiderForm, image_size_px: int) -> None:
         super().__init__()
-        self.hider = system.hider
+        self.hider = DeployedHider(system.hider, "hide", form, image_size_px)
 
     def forward(self, secret: Tensor, cover: Tensor) -> Tensor:
         return pixels_out(self.hider.hide(pixels_in(secret), pixels_in(cover)))
@@ -55,9 +56,10 @@ class Recover(nn.Module):
     (B, 8, 8) float32, see `hidemia.training.seal`. Reply and stego pass through R as one batch of twice the size.
     """
 
-    def __init__(self, system: System, image_size_px: int) -> None:
+    def __init__(self, system: System, form: HiderForm, image_size_px: int) -> None:
         super().__init__()
-        self.hider, self.head, self.side = system.hider, system.head, image_size_px
+        self.hider = DeployedHider(system.hider, "recover", form, image_size_px)
+        self.head, self.side = system.head, image_size_px
         self.signs = system.analyzer.signs if system.analyzer.config.seal is not None else None
 
     def forward(self, reply: Tensor, sent: Tensor) -> tuple[Tensor, ...]:
