@@ -8,10 +8,10 @@ COVERS ?=
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak export train evaluate serve lock sbom audit lint clean
+.PHONY: help demo test soak export train evaluate bench serve check-gpu lock sbom audit lint clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (no torch)
 	$(DEMO)/bin/hidemia demo --out $(or $(OUT),demo)
@@ -24,7 +24,8 @@ soak: $(FULL)/.ready ## a quarter of an hour or more of bad input and load again
 	$(FULL)/bin/python -m tests.soak.ray_cluster --seconds 120 --out $(or $(OUT),docs)
 
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
-	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL)
+	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL) \
+		$(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
 
 train: $(FULL)/.ready ## train MODEL; needs DATA= and COVERS=
 	$(FULL)/bin/hidemia train $(MODEL) --data "$(DATA)" --covers "$(COVERS)" --resume
@@ -33,8 +34,14 @@ evaluate: $(FULL)/.ready ## figures of the packaged model on the test split; nee
 	$(FULL)/bin/hidemia evaluate --client runtime/bundles/busi/client --server runtime/bundles/busi/server \
 		--data "$(DATA)" --covers "$(COVERS)" --split test
 
+bench: $(FULL)/.ready ## the speed table of the packaged model -> build/bench/report.json
+	$(FULL)/bin/hidemia bench --out "$(or $(OUT),build/bench)"
+
 serve: $(DEMO)/.ready ## serve the packaged model on loopback
 	$(DEMO)/bin/hidemia serve
+
+check-gpu: ## TensorRT on this machine's GPU: build, verify, measure; writes build/check-gpu/verdict.md
+	$(if $(wildcard $(FULL)/bin/python),$(FULL)/bin/python,$(PYTHON)) -m hidemia.benchmarks.gpu $(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
 
 lock: $(FULL)/.ready ## renew the versions and hashes that the product is tested with, and their SBOM
 	$(FULL)/bin/uv pip compile pyproject.toml --extra cpu --extra server --universal --python-version 3.10 --upgrade \

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.progress import track
@@ -15,6 +16,7 @@ from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
 from hidemia.benchmarks.evaluate import figures, travel
 from hidemia.benchmarks.metrics import dice
 from hidemia.runtime import Client, Server
+from hidemia.runtime.manifest import Precision
 from hidemia.training.data import read_scans
 
 
@@ -27,9 +29,11 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("--covers", type=Path, required=True, help="photos: a folder with index.csv")
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
     parser.add_argument("--covers-per-image", type=int, default=5)
+    parser.add_argument("--precision", choices=get_args(Precision), help="of both bundles (default: their first)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(arguments)
-    client, server = Client.load(options.client), Server.load(options.server)
+    client = Client.load(options.client, precision=options.precision)
+    server = Server.load(options.server, precision=options.precision)
     console = Console(stderr=True)
     trips = travel(
         client,

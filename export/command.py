@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
 from hidemia.export import triton
+from hidemia.export.build import build_here
+from hidemia.runtime.manifest import Precision
 
-PROBES = 6
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+SIMULATED = 12  # images, where no data set is given
 
 
 def export(arguments: list[str]) -> int:
-    """Turn trained weights into bundles, proven equal to PyTorch; or a server bundle into a Triton repository."""
+    """Turn trained weights into proven bundles, or a server bundle into a Triton model repository."""
     parser = argparse.ArgumentParser(prog="hidemia export", description=export.__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--weights", type=Path, help="a model: weights/NAME, or what `train` wrote")
@@ -22,6 +27,12 @@ def export(arguments: list[str]) -> int:
     parser.add_argument("--plans", type=Path, help="with --server: the folder of TensorRT plans that Triton shall run")
     parser.add_argument("--data", type=Path, help="check with real scans: their folder; otherwise simulated ones")
     parser.add_argument("--covers", type=Path, help="and photos: their folder; with --data")
+    parser.add_argument(
+        "--precision",
+        type=_precisions,
+        metavar="fp32,fp16,int8",
+        help="fp32 and what is wanted beside it; all that the weights allow if left out",
+    )
     parser.add_argument(
         "--private",
         action="store_true",
@@ -42,21 +53,29 @@ def export(arguments: list[str]) -> int:
     from hidemia.training.weights import load_weights  # noqa: PLC0415
 
     _, config = load_weights(options.weights)
-    probes = (
-        real(options.data, options.covers, PROBES, config.image_size_px)
-        if options.data
-        else simulated(PROBES, config.image_size_px)
+    probes = real(options.data, options.covers, config) if options.data else simulated(SIMULATED, config.image_size_px)
+    made = export_model(
+        options.weights, options.out, probes, public_key=not options.private, precisions=options.precision
     )
-    for item in export_model(options.weights, options.out, probes, public_key=not options.private):
-        graph, parity = item.graph, item.parity
-        proof = (
-            f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
-            if graph.verb == "recover"
-            else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
-        )
-        line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {item.latency_ms:6.1f} ms  {proof}"
-        sys.stdout.write(line + "\n")
-    sys.stdout.write(f"{options.out}: client and server bundles, checked on {len(probes)} images\n")
+    for item in made.graphs:
+        for backend, parity in item.parity.items():
+            graph, latency_ms = item.graph, item.latency_ms[backend]
+            proof = (
+                f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
+                if graph.verb == "recover"
+                else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
+            )
+            line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {backend:11} {latency_ms:6.1f} ms  {proof}"
+            sys.stdout.write(line + "\n")
+    kind = "of val" if options.data else "simulated"
+    for precision, trips in made.trips.items():
+        for backend, figures in trips.items():
+            sys.stdout.write(
+                f"{precision} in {backend}: stego {figures.stego_psnr_db:.2f} dB, "
+                f"reply {figures.reply_psnr_db:.2f} dB, task {figures.task:.4f} on {len(probes)} images ({kind})\n"
+            )
+    sys.stdout.write(f"{options.out}: client and server bundles\n")
+    sys.stdout.write(build_here(options.out) + "\n")
     return _triton(options.out / "server", options.out / "triton", None) if options.triton else 0
 
 
@@ -64,3 +83,14 @@ def _triton(server: Path, out: Path, plans: Path | None) -> int:
     model = triton.write_repository(server, out, plans=plans)
     sys.stdout.write(f"{model}: for tritonserver --model-repository {out}\n")
     return 0
+
+
+def _precisions(text: str) -> tuple[Precision, ...]:
+    """Names separated by commas; fp32 is among them, because the others are held to it."""
+    names = text.split(",")
+    unknown = [name for name in names if name not in PRECISIONS]
+    if unknown or "fp32" not in names:
+        raise argparse.ArgumentTypeError(
+            f"expected fp32 and any of {', '.join(PRECISIONS[1:])}, separated by commas, got {text!r}"
+        )
+    return tuple(name for name in PRECISIONS if name in names)

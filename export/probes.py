@@ -3,31 +3,83 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple, TypeAlias, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import simulate
+from hidemia.runtime.errors import DataError
 from hidemia.runtime.photo import fit, load
 from hidemia.training.data import read_rows
+from hidemia.training.recipes import ModelConfig
 
-Pairs = list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
-
-
-def simulated(count: int, size_px: int) -> Pairs:
-    """Secrets and covers made by the project, each (S, S, 3) uint8."""
-    return [(np.repeat(simulate(i, size_px).image[:, :, None], 3, axis=2), photo(i, size_px)) for i in range(count)]
+T = TypeVar("T")
+Truth: TypeAlias = NDArray[np.bool_] | int | None
 
 
-def real(data: Path, covers: Path, count: int, size_px: int) -> Pairs:
-    """Secrets and covers of the ``val`` splits, each (S, S, 3) uint8, evenly spread over the split."""
-    secrets, photos = read_rows(data, "val"), read_rows(covers, "val")
-    step = max(1, len(secrets) // count)
+class Probe(NamedTuple):
+    """A trip to be made: secret and cover (S, S, 3) uint8, and what must be found.
+
+    The truth is a mask (S, S), the index of a class, or None where it is not known.
+    """
+
+    secret: NDArray[np.uint8]
+    cover: NDArray[np.uint8]
+    truth: Truth
+
+
+Probes: TypeAlias = list[Probe]
+
+
+def simulated(count: int, size_px: int) -> Probes:
+    """Scans and photos made by the project."""
+    scans = [simulate(i, size_px) for i in range(count)]
     return [
-        (
-            fit(load(data / secrets[i * step]["image"]), size_px),
-            fit(load(covers / photos[i % len(photos)]["image"]), size_px),
-        )
-        for i in range(min(count, len(secrets)))
+        Probe(np.repeat(scan.image[:, :, None], 3, axis=2), photo(i, size_px), scan.mask > 0)
+        for i, scan in enumerate(scans)
     ]
+
+
+def real(data: Path, covers: Path, config: ModelConfig, count: int | None = None, split: str = "val") -> Probes:
+    """Images of a split, evenly spread over it, in photos of the split of the same name; all of them when None.
+
+    Raises:
+        DatasetError: no such split.
+        DataError: a mask cannot be read, or a label is not one of the model's classes.
+    """
+    secrets, photos = read_rows(data, split), read_rows(covers, split)
+    size = config.image_size_px
+    return [
+        Probe(
+            fit(load(data / row["image"]), size),
+            fit(load(covers / photos[i % len(photos)]["image"]), size),
+            _mask(data / row["mask"], size) if config.task == "segmentation" else _label(row, config, data),
+        )
+        for i, row in enumerate(spread(secrets, count))
+    ]
+
+
+def spread(items: list[T], count: int | None) -> list[T]:
+    """``count`` of the items at even distances; all when None or when there are fewer."""
+    if count is None or count >= len(items):
+        return items
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def _mask(path: Path, size: int) -> NDArray[np.bool_]:
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    if mask is None:
+        raise DataError(f"{path}: expected a mask, found none that can be read; repair the data set")
+    return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR) > 127)
+
+
+def _label(row: dict[str, str], config: ModelConfig, data: Path) -> int:
+    if row.get("label") not in config.classes:
+        raise DataError(
+            f"{data / row['image']}: expected a label among {', '.join(config.classes)}, got {row.get('label')!r}; "
+            "check with the data set the model was trained for"
+        )
+    return config.classes.index(row["label"])

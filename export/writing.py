@@ -52,6 +52,15 @@ def to_onnx(
     model.doc_string = ""
     for node in model.graph.node:
         node.doc_string = ""  # the exporter writes file names of the machine here
+    return finished(model)
+
+
+def finished(model: ModelProto) -> bytes:
+    """The bytes of a graph's file, the same for the same graph.
+
+    Raises:
+        ExportError: the graph breaks a rule of `hidemia.export.lint`.
+    """
     store_in_half(model)
     onnx.checker.check_model(model, full_check=True)
     check(model)

@@ -95,7 +95,7 @@ class Bundle:
             if (
                 graph.verb == verb
                 and graph.serves(batch)
-                and backend in graph.backends
+                and graph.runs_on(backend)
                 and precision in (None, graph.precision)
             ):
                 return graph

@@ -7,6 +7,7 @@ import pytest
 from hidemia.export.bundles import export_model
 from hidemia.export.probes import simulated
 from hidemia.runtime import defaults
+from hidemia.runtime.bundle import Bundle
 
 ROOT = Path(__file__).parents[2]
 
@@ -14,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory):
     out = tmp_path_factory.mktemp("rebuilt") / "busi"
-    export_model(ROOT / "weights" / "busi", out, simulated(1, 224), public_key=True)
+    packaged = Bundle.open(defaults.bundle("client"), "client").manifest.graphs
+    precisions = {graph.precision for graph in packaged}
+    export_model(ROOT / "weights" / "busi", out, simulated(1, 224), public_key=True, precisions=precisions)
     return out
 
 

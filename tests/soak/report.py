@@ -24,7 +24,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         (
             f"{machine['cpu']}, {machine['cores']} cores used, Python {machine['python']}, {machine['system']}. "
-            "Server and clients share the cores."
+            "Server and clients share the cores. Each half can be run alone with --only fuzz or --only load, as these were."
         ),
     ]
     for name, title in TITLES.items():

@@ -1,0 +1,130 @@
+"""The page on precisions: what each loses, weighs and takes, on this machine and these images.
+
+``python -m hidemia.benchmarks.precision --client DIR --server DIR --data DIR --covers DIR`` makes every trip of ``val``
+with each precision of a pair of bundles, times each graph in ONNX Runtime and, where it is installed, in OpenVINO, and
+writes the table between the markers of ``docs/precision.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidemia.benchmarks.evaluate import figures, travel
+from hidemia.runtime import Client, Server
+from hidemia.runtime.bundle import Bundle
+from hidemia.runtime.engine import usable_threads
+from hidemia.runtime.manifest import Graph
+
+BEGIN, END = "<!-- figures: python -m hidemia.benchmarks.precision -->", "<!-- end of figures -->"
+PAGE = Path(__file__).parents[1] / "docs" / "precision.md"
+RUNS = 9
+
+Run: TypeAlias = Callable[[Mapping[str, NDArray[np.uint8]]], Any]
+
+
+def figures_table(client: Path, server: Path, data: Path, covers: Path, covers_per_image: int) -> list[str]:
+    """A row for each precision: the figures on ``val``."""
+    precisions = dict.fromkeys(graph.precision for graph in Bundle.open(client, "client").manifest.graphs)
+    rows = ["| precision | stego | worst | reply | worst | task | images |", "|---|---|---|---|---|---|---|"]
+    for precision in precisions:
+        with Client.load(client, precision=precision) as device, Server.load(server, precision=precision) as analyzer:
+            trips = travel(device, analyzer, data, covers, "val", covers_per_image, lambda images: images)
+            found = figures(trips, device.manifest.mask_threshold)
+        task = f"DSC {found['dsc']:.4f}" if "dsc" in found else f"accuracy {found['accuracy']:.4f}"
+        rows.append(
+            f"| {precision} | {found['stego_psnr_db']:.2f} dB | {found['stego_psnr_min_db']:.2f} dB | "
+            f"{found['reply_psnr_db']:.2f} dB | {found['reply_psnr_min_db']:.2f} dB | {task} | {found['n_images']} |"
+        )
+    return rows
+
+
+def speed_table(folders: list[tuple[Path, str]]) -> list[str]:
+    """A row for each graph: size, and the median time of a batch of one in each engine."""
+    engines: dict[str, Callable[[bytes], Run]] = {"ONNX Runtime": onnxruntime_run}
+    if importlib.util.find_spec("openvino"):
+        engines["OpenVINO"] = openvino_run
+    rows = [f"| graph | MiB | {' | '.join(engines)} |", "|---|---|" + "---|" * len(engines)]
+    for folder, role in folders:
+        bundle = Bundle.open(folder, role)  # type: ignore[arg-type]
+        for graph in bundle.manifest.graphs:
+            data, feed = bundle.read(graph), photos(graph)
+            times = [f"{median_ms(make(data), feed):.0f} ms" for make in engines.values()]
+            rows.append(f"| `{graph.path}` | {graph.size_bytes / 2**20:.2f} | {' | '.join(times)} |")
+    return rows
+
+
+def photos(graph: Graph) -> dict[str, NDArray[np.uint8]]:
+    """A batch of one for each input: noise, which takes as long as a photo."""
+    draw = np.random.default_rng(0)
+    return {
+        tensor.name: draw.integers(0, 256, [1, *(int(d) for d in tensor.shape[1:])], dtype=np.uint8)
+        for tensor in graph.inputs
+    }
+
+
+def onnxruntime_run(data: bytes) -> Run:
+    """The graph in ONNX Runtime on the CPU."""
+    import onnxruntime  # noqa: PLC0415
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_threads()
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return lambda feed: session.run(None, dict(feed))
+
+
+def openvino_run(data: bytes) -> Run:
+    """The graph in OpenVINO on the CPU, in the precision that is written in it."""
+    import openvino  # noqa: PLC0415
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_threads()}
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(data, b""), "CPU", {"PERFORMANCE_HINT": "LATENCY", **settings})
+    return lambda feed: compiled(dict(feed))
+
+
+def median_ms(run: Run, feed: Mapping[str, NDArray[np.uint8]]) -> float:
+    """Of `RUNS` runs, after two."""
+    times = []
+    for _ in range(RUNS + 2):
+        start = time.perf_counter()
+        run(feed)
+        times.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times[2:])
+
+
+def written(page: str, rows: list[str]) -> str:
+    """The page with these rows between its markers."""
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + "\n" + "\n".join(rows) + "\n" + END + rest.split(END)[1]
+
+
+def main(arguments: list[str]) -> int:
+    """The command of this module; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.precision", description=__doc__)
+    parser.add_argument("--client", type=Path, required=True, help="client bundle")
+    parser.add_argument("--server", type=Path, required=True, help="server bundle")
+    parser.add_argument("--data", type=Path, help="medical images; without them only sizes and times are printed")
+    parser.add_argument("--covers", type=Path, help="photos")
+    parser.add_argument("--covers-per-image", type=int, default=1)
+    options = parser.parse_args(arguments)
+    rows = speed_table([(options.client, "client"), (options.server, "server")])
+    if options.data and options.covers:
+        found = figures_table(options.client, options.server, options.data, options.covers, options.covers_per_image)
+        rows = [*found, "", *rows]
+        PAGE.write_text(written(PAGE.read_text(), rows))
+    sys.stdout.write("\n".join(rows) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

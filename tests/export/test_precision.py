@@ -1,0 +1,204 @@
+import json
+import subprocess
+import sys
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from tests.micro import micro_config, micro_system
+
+from hidemia.export import calibration
+from hidemia.export.bundles import export_model, offered, traced
+from hidemia.export.calibration import Calibration, GraphCalibration
+from hidemia.export.command import export
+from hidemia.export.lint import problems
+from hidemia.export.nodes import simplified
+from hidemia.export.parity import runner
+from hidemia.export.probes import simulated
+from hidemia.export.sensitivity import Choice, Model, Noise, Remembered, measured, ranges_of
+from hidemia.export.trip import BUDGETS, Budget, travel
+from hidemia.export.variants import convolution_groups
+from hidemia.runtime import Client, Server
+from hidemia.runtime.bundle import Bundle
+from hidemia.runtime.errors import BundleError, ExportError
+from hidemia.training.weights import save_weights
+
+PROBES = simulated(2, 64)
+FILES = {"hide": "hide.fp32.onnx", "analyze": "analyze.fp32.any.onnx", "recover": "recover.fp32.onnx"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = micro_config()
+    made = traced(micro_system(config), config)
+    graphs = {verb: simplified(onnx.load_from_string(made[path][1].data)) for verb, path in FILES.items()}
+    runs = {verb: Remembered(runner(graph.SerializeToString())) for verb, graph in graphs.items()}
+    return Model(graphs, runs, ranges_of(graphs, runs, PROBES), config.mask_threshold)
+
+
+@pytest.fixture(scope="module")
+def weights(model, tmp_path_factory):
+    """Calibrated, as `hidemia.export.sensitivity` leaves them."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_weights(micro_system(micro_config()), micro_config(), folder, half=True)
+    graphs = {verb: GraphCalibration(ranges=model.ranges[verb], fp32=[], effects=[]) for verb in FILES}
+    graphs["hide"] = msgspec.structs.replace(graphs["hide"], fp32=["hider.inv2.f"])
+    calibration.save(Calibration(data={}, weights_sha256=calibration.weights_sha256(folder), graphs=graphs), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundles(weights, tmp_path_factory):
+    """All three precisions. Untrained networks lose what they like: here the budget is not what is tested."""
+    out = tmp_path_factory.mktemp("bundles") / "micro"
+    kept = dict(BUDGETS)
+    BUDGETS.update(fp16=Budget(9, 100), int8=Budget(9, 100))
+    try:
+        export_model(weights, out, PROBES, public_key=True)
+    finally:
+        BUDGETS.update(kept)
+    return out
+
+
+def test_files_and_their_order(bundles):
+    client, server = (Bundle.open(bundles / role, role).manifest for role in ("client", "server"))
+    assert [graph.path for graph in client.graphs] == [
+        f"{verb}.{precision}.onnx" for precision in ("fp32", "fp16", "int8") for verb in ("hide", "recover")
+    ]
+    assert [graph.path for graph in server.graphs] == [
+        "analyze.fp32.one.onnx", "analyze.fp32.any.onnx", "analyze.fp16.any.onnx", "analyze.int8.any.onnx"
+    ]  # fmt: skip
+    int8 = {graph.verb: graph for graph in (*client.graphs, *server.graphs) if graph.precision == "int8"}
+    assert "tensorrt" not in int8["hide"].backends
+    # Two blocks: f, r and y of the first, f of the second, which is left out; two Haar transforms and one back.
+    assert int8["hide"].precision_achieved == "int8 in 15 of 23 convolutions"
+    assert sum("conv" in name.lower() for name in int8["hide"].fp32_nodes) >= 5
+
+
+def test_every_variant_obeys_the_rules(bundles):
+    for file in sorted(bundles.rglob("*.onnx")):
+        model = onnx.load(file)
+        assert problems(model) == [], file.name
+        assert (model.ir_version, model.opset_import[0].version) == (8, 17)
+        operators = {node.op_type for node in model.graph.node}
+        assert ("QuantizeLinear" in operators) is (".int8." in file.name)
+        kinds = {tensor.data_type for tensor in model.graph.initializer}
+        assert (onnx.TensorProto.INT8 in kinds) is (".int8." in file.name)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_runtime_runs_the_precision_it_is_asked_for(bundles, precision):
+    secret, cover, _ = PROBES[0]
+    photos = {}
+    for name in ("fp32", precision):
+        with Client.load(bundles / "client", precision=name) as client:
+            photos[name] = client.hide(secret, cover)
+        with Server.load(bundles / "server", precision=name) as server:
+            assert server.analyze(np.stack([photos[name]] * 2)).shape == (2, 64, 64, 3)
+    difference = np.abs(photos["fp32"].astype(int) - photos[precision])
+    assert 0 < difference.mean() < (0.05 if precision == "fp16" else 3)
+
+
+def test_a_bundle_without_it_says_so(weights, tmp_path):
+    export_model(weights, tmp_path / "out", PROBES[:1], public_key=True, precisions=["fp32"])
+    with pytest.raises(BundleError, match="int8"):
+        Client.load(tmp_path / "out" / "client", precision="int8")
+
+
+def test_measured_holds_the_figures_of_each_precision(bundles):
+    trips = json.loads((bundles / "client" / "measured.json").read_text())["trips"]
+    assert trips.keys() == {"images", "fp32", "fp16", "int8"}
+    graphs = json.loads((bundles / "server" / "measured.json").read_text())["graphs"]
+    assert graphs["analyze.int8.any.onnx"]["parity"]["identical_share"] < 1
+    assert graphs["analyze.int8.any.onnx"]["latency_ms_batch_1"] > 0
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from hidemia.export.bundles import export_model
+from hidemia.export.probes import simulated
+from hidemia.export.trip import BUDGETS, Budget
+BUDGETS.update(fp16=Budget(9, 100), int8=Budget(9, 100))
+export_model(Path(sys.argv[1]), Path(sys.argv[2]), simulated(1, 64), public_key=True)
+"""
+
+
+def test_another_process_without_images_builds_the_same_bytes(bundles, weights, tmp_path):
+    for seed in ("1", "2"):
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", BUILD, str(weights), str(tmp_path / seed)],
+            check=True, env={"PYTHONHASHSEED": seed, "PATH": ""},
+        )  # fmt: skip
+    files = [file.relative_to(bundles) for file in bundles.rglob("*.*") if file.name != "measured.json"]
+    assert len(files) == 12
+    for file in files:
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes(), file
+        assert (tmp_path / "1" / file).read_bytes() == (bundles / file).read_bytes(), file
+
+
+def test_a_real_breach_fails_and_leaves_nothing(weights, tmp_path, monkeypatch):
+    """Ranges a thousand times too narrow: nearly nothing passes through recover, and no mask is found any more."""
+    monkeypatch.setitem(BUDGETS, "fp16", Budget(9, 100))
+    found = calibration.load(weights)
+    recover = found.graphs["recover"]
+    narrow = {name: (low / 1000, high / 1000) for name, (low, high) in recover.ranges.items()}
+    graphs = found.graphs | {"recover": msgspec.structs.replace(recover, ranges=narrow)}
+    config = micro_config(mask_threshold=0.27)  # just above the probability where nothing changed
+    broken = tmp_path / "weights"
+    save_weights(micro_system(config), config, broken, half=True)
+    calibration.save(msgspec.structs.replace(found, graphs=graphs), broken)
+    with pytest.raises(ExportError, match=r"^int8: expected the task's figure to lose at most 0\.5 points"):
+        export_model(broken, tmp_path / "out", PROBES, public_key=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
+
+
+def test_int8_needs_a_calibration(tmp_path):
+    save_weights(micro_system(micro_config()), micro_config(), tmp_path / "weights", half=True)
+    assert offered(tmp_path / "weights") == ["fp32", "fp16"]
+    with pytest.raises(ExportError, match=r"expected the ranges of int8, got no such file") as caught:
+        export(["--weights", str(tmp_path / "weights"), "--out", str(tmp_path / "out"), "--precision", "fp32,int8"])
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["fp16", "fp32,fp8", ""])
+def test_a_wrong_precision_is_a_wrong_call(tmp_path, capsys, text):
+    with pytest.raises(SystemExit, match="2"):
+        export(["--weights", str(tmp_path), "--out", str(tmp_path), "--precision", text])
+    assert "expected fp32 and any of fp16, int8" in capsys.readouterr().err
+
+
+def test_effects_are_measured_one_group_at_a_time(model):
+    reference, found = travel(model.runs, PROBES, model.threshold)
+    effects = list(measured(model, "hide", PROBES, reference, found))
+    assert [effect.group for effect in effects] == [
+        f"hider.{part}" for part in ("inv1.f", "inv1.r", "inv1.y", "inv2.f")
+    ]
+    assert all(effect.noise > 0 and effect.convolutions == 5 for effect in effects)
+    groups = convolution_groups(model.graphs["recover"])
+    assert set(groups) == {"hider.inv1.r", "hider.inv1.y", "hider.inv2.f", "hider.inv2.r", "hider.inv2.y"}
+    effect = next(iter(measured(model, "recover", PROBES, reference, found)))
+    assert (effect.stego_psnr_db, effect.reply_psnr_db) == (0, 0)  # the photos are already made
+
+
+def test_noise_by_hand():
+    noise = Noise(lambda _: np.array([3, 5], np.uint8), lambda _: np.array([5, 4], np.uint8), 1)
+    assert noise({}).tolist() == [5, 4]
+    assert noise.mean == 2.5
+
+
+def test_the_choice_leaves_out_the_noisiest_until_the_budget_holds(model, monkeypatch):
+    reference, found = travel(model.runs, PROBES, model.threshold)
+    effects = {verb: list(measured(model, verb, PROBES, reference, found)) for verb in FILES}
+    monkeypatch.setitem(BUDGETS, "int8", Budget(1e9, 1e9))
+    easy = Choice(model, effects, PROBES)
+    assert len(list(easy.make())) == 4
+    assert easy.full == {"hide": [], "analyze": [], "recover": []}
+    strict = Choice(model, effects, PROBES)
+    monkeypatch.setattr(strict, "_losses", lambda *verbs: {"stego_psnr_db": 2.0, "reply_psnr_db": 0.0, "task": 0.0})
+    assert "left in FP32 for stego_psnr_db" in "".join(list(strict.make()))
+    noise = {effect.group: effect.noise for effect in effects["hide"]}
+    assert strict.full["hide"] == sorted(noise, key=lambda group: -noise[group])  # all, the noisiest first
+    assert strict.full["recover"] == []
