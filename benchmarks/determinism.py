@@ -33,14 +33,16 @@ class Difference:
     """Of one verb's outputs from the reference's.
 
     Attributes:
-        share: Of values that differ, 0..1.
+        count: Values that differ.
+        total: All values.
         most: Largest difference: levels of 255 for photos, probability for recover.
-        masked: Share of pixels on the other side of the threshold; recover only.
+        masked: Pixels on the other side of the threshold; recover only.
     """
 
-    share: float
+    count: int
+    total: int
     most: float
-    masked: float | None
+    masked: int | None
 
 
 def inputs() -> Images:
@@ -89,15 +91,15 @@ def digest(made: Images) -> str:
 def compare(got: NDArray[Any], reference: NDArray[Any], threshold: float | None) -> Difference:
     """How far a verb's outputs are from the reference's."""
     apart = np.abs(got.astype(np.float64) - reference.astype(np.float64))
-    masked = None if threshold is None else float(np.mean((got >= threshold) != (reference >= threshold)))
-    return Difference(float(np.mean(apart > 0)), float(apart.max()), masked)
+    masked = None if threshold is None else int(np.sum((got >= threshold) != (reference >= threshold)))
+    return Difference(int(np.sum(apart > 0)), apart.size, float(apart.max()), masked)
 
 
 def rows(made: Images) -> Iterator[tuple[str, list[str]]]:
     """Each setting with a cell for each verb."""
     threshold = Bundle.open(defaults.bundle("client"), "client").manifest.mask_threshold
     result = dict(zip(VERBS, ("stego", "reply", "probability"), strict=True))
-    for backend in DEVICES:
+    for backend in (name for name, devices in DEVICES.items() if "cpu" in devices):
         for threads, batch in ((1, 1), (2, 1), (4, 1), (1, COUNT), (2, COUNT)):
             cells = []
             for verb in VERBS:
@@ -113,11 +115,10 @@ def rows(made: Images) -> Iterator[tuple[str, list[str]]]:
 
 def cell(found: Difference) -> str:
     """A difference in words."""
-    if found.share == 0:
+    if not found.count:
         return "the same bytes"
-    if found.masked is None:
-        return f"{found.share:.2%} by up to {found.most:.0f}"
-    return f"{found.share:.2%} by up to {found.most:.1g}, mask {found.masked:.3%}"
+    text = f"{found.count:,} of {found.total:,} values by up to {found.most:.1g}"
+    return text if found.masked is None else f"{text}, {found.masked} mask pixels"
 
 
 def main() -> int:

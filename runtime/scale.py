@@ -39,6 +39,9 @@ __all__ = ["Options", "Photos", "RayBatcher", "app"]
 # Ray reads it when a cluster starts: nothing about the cluster of a hospital leaves the hospital.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+# What Ray counts as a GPU.
+_NVIDIA = ("cuda", "tensorrt", "pycuda")
+
 T = TypeVar("T")
 
 
@@ -209,7 +212,7 @@ def app(arguments: Mapping[str, Any]) -> Application:
         max_ongoing_requests=settings.queue_size + 3 * settings.max_batch_size,
         max_queued_requests=settings.queue_size,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=1),
-        ray_actor_options={"num_cpus": engine.threads, "num_gpus": 0 if engine.device == "cpu" else 1},
+        ray_actor_options={"num_cpus": engine.threads, "num_gpus": int(engine.device in _NVIDIA)},
     )
     application: Application = deployment.bind(options, settings, engine)
     return application

@@ -24,13 +24,13 @@ def test_another_process_makes_the_same_bytes():
 
 def test_differences_by_hand():
     photo = np.array([[10, 20], [30, 40]], np.uint8)
-    assert compare(photo, photo, None) == Difference(0.0, 0.0, None)
-    assert compare(photo, np.array([[10, 20], [30, 43]], np.uint8), None) == Difference(0.25, 3.0, None)
+    assert compare(photo, photo, None) == Difference(0, 4, 0.0, None)
+    assert compare(photo, np.array([[10, 20], [30, 43]], np.uint8), None) == Difference(1, 4, 3.0, None)
     found = compare(np.float32([0.25, 0.5]), np.float32([0.25, 0.375]), 0.5)
-    assert found == Difference(0.5, 0.125, 0.5)
+    assert found == Difference(1, 2, 0.125, 1)
 
 
 def test_words():
-    assert cell(Difference(0.0, 0.0, None)) == "the same bytes"
-    assert cell(Difference(0.0123, 2.0, None)) == "1.23% by up to 2"
-    assert cell(Difference(0.5, 0.00049, 0.00001)) == "50.00% by up to 0.0005, mask 0.001%"
+    assert cell(Difference(0, 4, 0.0, None)) == "the same bytes"
+    assert cell(Difference(3, 1204224, 2.0, None)) == "3 of 1,204,224 values by up to 2"
+    assert cell(Difference(2, 4, 0.00049, 1)) == "2 of 4 values by up to 0.0005, 1 mask pixels"

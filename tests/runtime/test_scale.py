@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +24,12 @@ PNG = {"Content-Type": "image/png"}
 @pytest.fixture(autouse=True)
 def replica(monkeypatch):
     """`serve.batch` asks which replica it is in."""
-    from ray.serve import context
+    from ray.serve import batching, context
     from ray.serve._private.common import DeploymentID, ReplicaID
     from ray.serve._private.config import DeploymentConfig
 
+    # Its finalizer makes an event loop, never closed, in whatever thread the collector happens to run.
+    monkeypatch.delattr(batching._BatchQueue, "__del__")
     monkeypatch.setattr(context, "_INTERNAL_REPLICA_CONTEXT", None)
     context._set_internal_replica_context(
         replica_id=ReplicaID("one", DeploymentID("photos", "default")),
@@ -35,6 +38,8 @@ def replica(monkeypatch):
         rank=None,
         world_size=1,
     )
+    yield
+    gc.collect()
 
 
 class Slow:
