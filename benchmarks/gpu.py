@@ -31,6 +31,7 @@ from hidemia.runtime.demo.scan import simulate
 from hidemia.runtime.engine import EngineSettings, open_engine
 from hidemia.runtime.errors import EngineError, HidemiaError
 from hidemia.runtime.manifest import VERBS, Graph, Precision
+from hidemia.runtime.photo import fit, load
 from hidemia.runtime.tensorrt_engine import TensorrtEngine
 
 Image = NDArray[np.uint8]
@@ -198,9 +199,14 @@ def _precisions(bundles: dict[str, Bundle]) -> tuple[Precision, ...]:
 
 def _pairs(data: Path | None, covers: Path | None, count: int, size: int) -> list[tuple[Image, Image]]:
     if data is not None and covers is not None:
-        from hidemia.export.probes import real  # noqa: PLC0415  brings torch, which a device has not
+        from hidemia.training.data import read_rows  # noqa: PLC0415  brings torch, which a device has not
 
-        return real(data, covers, count, size)
+        secrets, photos = read_rows(data, "val"), read_rows(covers, "val")
+        chosen = secrets[:: max(1, len(secrets) // count)][:count]
+        return [
+            (fit(load(data / row["image"]), size), fit(load(covers / photos[i % len(photos)]["image"]), size))
+            for i, row in enumerate(chosen)
+        ]
     return [(np.repeat(simulate(i, size).image[:, :, None], 3, axis=2), photo(i, size)) for i in range(count)]
 
 

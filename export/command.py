@@ -58,20 +58,22 @@ def export(arguments: list[str]) -> int:
         options.weights, options.out, probes, public_key=not options.private, precisions=options.precision
     )
     for item in made.graphs:
-        graph, parity = item.graph, item.parity
-        proof = (
-            f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
-            if graph.verb == "recover"
-            else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
-        )
-        line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {item.latency_ms:6.1f} ms  {proof}"
-        sys.stdout.write(line + "\n")
+        for backend, parity in item.parity.items():
+            graph, latency_ms = item.graph, item.latency_ms[backend]
+            proof = (
+                f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
+                if graph.verb == "recover"
+                else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
+            )
+            line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {backend:11} {latency_ms:6.1f} ms  {proof}"
+            sys.stdout.write(line + "\n")
     kind = "of val" if options.data else "simulated"
-    for precision, figures in made.trips.items():
-        sys.stdout.write(
-            f"{precision}: stego {figures.stego_psnr_db:.2f} dB, reply {figures.reply_psnr_db:.2f} dB, "
-            f"task {figures.task:.4f} on {len(probes)} images ({kind})\n"
-        )
+    for precision, trips in made.trips.items():
+        for backend, figures in trips.items():
+            sys.stdout.write(
+                f"{precision} in {backend}: stego {figures.stego_psnr_db:.2f} dB, "
+                f"reply {figures.reply_psnr_db:.2f} dB, task {figures.task:.4f} on {len(probes)} images ({kind})\n"
+            )
     sys.stdout.write(f"{options.out}: client and server bundles\n")
     sys.stdout.write(build_here(options.out) + "\n")
     return _triton(options.out / "server", options.out / "triton", None) if options.triton else 0

@@ -45,7 +45,8 @@ def layer_types(text: str, fp32_nodes: Iterable[str] = ()) -> tuple[Counter[str]
     pinned = set(fp32_nodes)
     free, kept = Counter[str](), Counter[str]()
     for layer in work:
-        (kept if _nodes(layer) & pinned else free)[_type(layer)] += 1
+        # A layer that was fused of both kinds is as free as its freest node.
+        (kept if _nodes(layer) <= pinned else free)[_type(layer)] += 1
     return free, kept
 
 
@@ -105,6 +106,6 @@ def _type(layer: dict[str, Any]) -> str:
 
 
 def _nodes(layer: dict[str, Any]) -> set[str]:
-    """ONNX nodes that a layer was made from: in its name up to 8.6, in its metadata since."""
-    names = set(str(layer.get("Name", "")).split(" + "))
-    return names | set(re.findall(r"\[ONNX Layer: ([^\]]+)\]", str(layer.get("Metadata", ""))))
+    """ONNX nodes that a layer was made from: in its metadata, or in its name before there was any."""
+    found = set(re.findall(r"\[ONNX Layer: ([^\]]+)\]", str(layer.get("Metadata", ""))))
+    return found or set(str(layer.get("Name", "")).split(" + "))

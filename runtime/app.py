@@ -11,7 +11,7 @@ import contextlib
 import hmac
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
@@ -27,7 +27,7 @@ from starlette.routing import Route
 from hidemia.runtime import headers, png
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.audit import AuditLog
-from hidemia.runtime.batching import Batcher, Busy
+from hidemia.runtime.batching import Batcher, Batching, Busy
 from hidemia.runtime.errors import HidemiaError, ImageError
 from hidemia.runtime.metrics import CONTENT_TYPE, Metrics
 from hidemia.runtime.rate import RateLimit, caller
@@ -72,6 +72,7 @@ class PhotoService:
         server: The loaded analyzer.
         settings: How callers are treated.
         audit: Where every photo that was received is recorded; no reply leaves that it could not record.
+        batching: Makes what gathers photos for the engine; takes what `Batcher` takes.
 
     Attributes:
         photos: The app for the main port. Its lifespan starts and ends the batching.
@@ -79,7 +80,14 @@ class PhotoService:
         stopping: Set it when the server begins to shut down, so that no more photos are sent here.
     """
 
-    def __init__(self, server: Server, settings: Settings | None = None, *, audit: AuditLog | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        settings: Settings | None = None,
+        *,
+        audit: AuditLog | None = None,
+        batching: Callable[..., Batching] = Batcher,
+    ) -> None:
         self.server = server
         self.settings = settings or Settings()
         self.audit = audit
@@ -91,7 +99,8 @@ class PhotoService:
         self._max_open = self.settings.queue_size + 2 * self.settings.max_batch_size
         self._open = 0
         self.metrics = Metrics(lambda: self.batcher.waiting if self.batcher else 0)
-        self.batcher: Batcher | None = None
+        self.batcher: Batching | None = None
+        self._batching = batching
         self.stopping = False
         self.photos = Starlette(routes=[Route(PATH, self._photo, methods=["POST"])], lifespan=self._lifespan)
         self.health = Starlette(
@@ -110,7 +119,7 @@ class PhotoService:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         settings = self.settings
-        self.batcher = Batcher(
+        self.batcher = self._batching(
             self.server.analyze,
             max_batch_size=settings.max_batch_size,
             batch_wait_timeout_ms=settings.batch_wait_timeout_ms,
@@ -252,7 +261,7 @@ class PhotoService:
         except HidemiaError as error:
             raise _Refusal(500, "failed", str(error)) from None
 
-    async def _wait(self, request: Request, future: Future[Image]) -> Image:
+    async def _wait(self, request: Request, future: Future[Image] | asyncio.Future[Image]) -> Image:
         """Wait for the reply, the deadline, or the client to go away, whichever is first."""
         reply = asyncio.wrap_future(future)
         gone = asyncio.ensure_future(_disconnect(request))

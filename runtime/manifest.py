@@ -88,7 +88,8 @@ class Graph(Struct, frozen=True, kw_only=True):
     Attributes:
         batch: Fewest and most images of one run; no upper bound when None.
         backends: Engines it was checked with: `onnxruntime`, `openvino`, `tensorrt`. See `runs_on`.
-        form: For analyze: `one` is the per-sample kernel of MoDC, `any` its form for every batch.
+        form: For analyze: `one` is the per-sample kernel of MoDC, `any` its form for every batch. For hide and recover:
+            `tiled` has half the multiplications, for engines that gain by it; null is the form for every engine.
     """
 
     verb: Verb
@@ -100,7 +101,7 @@ class Graph(Struct, frozen=True, kw_only=True):
     fp32_nodes: list[str]
     opset: int
     ir_version: int
-    form: Literal["one", "any"] | None
+    form: Literal["one", "any", "tiled"] | None
     batch: tuple[Count, Count | None]
     backends: list[str]
     inputs: list[Tensor]
@@ -123,7 +124,7 @@ class Graph(Struct, frozen=True, kw_only=True):
 
     def runs_on(self, backend: str) -> bool:
         """Whether an engine may be asked to run it. TensorRT may: its plans are made and checked on the device."""
-        return backend in self.backends or backend == "tensorrt"
+        return backend in self.backends or (backend == "tensorrt" and self.form != "tiled")
 
 
 class ReplyLimits(Struct, frozen=True, kw_only=True):

@@ -54,6 +54,8 @@ class Server:
             for graph in bundle.manifest.graphs
             if graph.verb == "analyze" and graph.precision == chosen.precision and graph.runs_on(settings.backend)
         ]
+        if settings.device == "cpu":
+            graphs = [chosen]  # photo by photo through the mixed kernel is faster there (docs/modc.md), and smaller
         return cls(
             bundle.manifest,
             [(graph, open_engine(bundle, graph, settings)) for graph in graphs],

@@ -73,7 +73,7 @@ BUSI = Recipe(
         StageConfig("joint", steps=1500, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
         StageConfig("answer", steps=420, batch=8, size_px=224, analyzer_rate=4e-4),
         StageConfig(
-            "answer", steps=260, batch=3, size_px=224, analyzer_rate=3e-4, seal_weight=1.0, blank=1, frozen_norms=True
+            "seal", steps=120, batch=3, size_px=224, analyzer_rate=1e-2, seal_weight=1.0, blank=2, frozen_norms=True
         ),
     ),
 )

@@ -50,9 +50,17 @@ def test_only_layers_that_do_the_work_count():
     ],
 )
 def test_nodes_kept_in_fp32_count_apart(kept):
-    free, pinned = layer_types(text(layer("CaskConvolution", "Half"), kept), ["b"])
+    free, pinned = layer_types(text(layer("CaskConvolution", "Half"), kept), ["a", "b", "c"])
     assert (free, pinned) == ({"fp16": 1}, {"fp32": 1})
-    assert require(text(layer("CaskConvolution", "Half"), kept, kept), "fp16", ["b"], "x") == {"fp16": 1, "fp32": 2}
+    assert require(text(layer("CaskConvolution", "Half"), kept, kept), "fp16", ["a", "b", "c"], "x") == {
+        "fp16": 1,
+        "fp32": 2,
+    }
+
+
+def test_a_layer_fused_of_both_kinds_is_free():
+    fused = layer("CaskConvolution", "Half", "conv + add")
+    assert require(text(fused), "fp16", ["add"], "x") == {"fp16": 1}
 
 
 def test_a_name_that_only_begins_alike_is_not_kept():

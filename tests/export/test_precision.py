@@ -139,15 +139,17 @@ def test_another_process_without_images_builds_the_same_bytes(bundles, weights, 
 
 
 def test_a_real_breach_fails_and_leaves_nothing(weights, tmp_path, monkeypatch):
+    """Ranges a thousand times too narrow: nearly nothing passes through recover, and no mask is found any more."""
     monkeypatch.setitem(BUDGETS, "fp16", Budget(9, 100))
     found = calibration.load(weights)
-    hide = found.graphs["hide"]
-    narrow = {name: (low / 50, high / 50) for name, (low, high) in hide.ranges.items()}  # nearly all is clipped
-    graphs = found.graphs | {"hide": msgspec.structs.replace(hide, ranges=narrow)}
+    recover = found.graphs["recover"]
+    narrow = {name: (low / 1000, high / 1000) for name, (low, high) in recover.ranges.items()}
+    graphs = found.graphs | {"recover": msgspec.structs.replace(recover, ranges=narrow)}
+    config = micro_config(mask_threshold=0.27)  # just above the probability where nothing changed
     broken = tmp_path / "weights"
-    save_weights(micro_system(micro_config()), micro_config(), broken, half=True)
+    save_weights(micro_system(config), config, broken, half=True)
     calibration.save(msgspec.structs.replace(found, graphs=graphs), broken)
-    with pytest.raises(ExportError, match=r"^int8: expected .* to lose at most .* against FP32, got .*--precision"):
+    with pytest.raises(ExportError, match=r"^int8: expected the task's figure to lose at most 0\.5 points"):
         export_model(broken, tmp_path / "out", PROBES, public_key=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
 
@@ -196,7 +198,7 @@ def test_the_choice_leaves_out_the_noisiest_until_the_budget_holds(model, monkey
     assert easy.full == {"hide": [], "analyze": [], "recover": []}
     strict = Choice(model, effects, PROBES)
     monkeypatch.setattr(strict, "_losses", lambda *verbs: {"stego_psnr_db": 2.0, "reply_psnr_db": 0.0, "task": 0.0})
-    assert any("left in FP32 for stego_psnr_db" in line for line in strict.make())
+    assert "left in FP32 for stego_psnr_db" in "".join(list(strict.make()))
     noise = {effect.group: effect.noise for effect in effects["hide"]}
     assert strict.full["hide"] == sorted(noise, key=lambda group: -noise[group])  # all, the noisiest first
     assert strict.full["recover"] == []

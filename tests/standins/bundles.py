@@ -100,7 +100,7 @@ def make_bundle(folder: Path, role: str, precisions: tuple[str, ...] = ("fp32",)
         schema_version=1, name="tiny", role=role, pair_id="0123456789abcdef", task="segmentation", classes=["lesion"],
         image_size_px=SIZE, mask_threshold=0.5,
         reply_limits=ReplyLimits(min_psnr_db=5.0, min_changed_share=0.01) if role == "client" else None,
-        graphs=graphs, weights_sha256={}, exporter={}, licence="Apache-2.0", intended_use="tests", public_key=False,
+        graphs=graphs, weights_sha256={}, exporter={}, licence="Apache-2.0", intended_use="tests", public_key=True,
     )  # fmt: skip
     (folder / manifests.FILE_NAME).write_bytes(manifests.dump(manifest))
     return folder
@@ -110,15 +110,22 @@ def _entry(
     verb: str, precision: str, form: str | None, most: int | None, path: str, data: bytes, changes: dict[str, Any]
 ) -> Graph:
     batch = most or "batch"
-    photo = {"dtype": "uint8", "shape": [batch, SIZE, SIZE, 3], "layout": "NHWC", "colour": "RGB"}
-    mask = {"dtype": "float32", "shape": [batch, SIZE, SIZE], "layout": "NHW", "colour": ""}
     values = {
         "verb": verb, "path": path, "sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data),
         "precision": precision, "precision_achieved": precision, "fp32_nodes": [], "opset": 17, "ir_version": 8,
         "form": form, "batch": (1, most), "backends": ["onnxruntime"],
-        "inputs": [Tensor(name=n, value_range=(0, 255), meaning=n, **photo) for n in INPUTS[verb]],
-        "outputs": [
-            Tensor(name=OUTPUT[verb], value_range=(0, 1), meaning="", **(mask if verb == "recover" else photo))
-        ],
+        "inputs": [_tensor(name, "NHWC", batch) for name in INPUTS[verb]],
+        "outputs": [_tensor(OUTPUT[verb], "NHW" if verb == "recover" else "NHWC", batch)],
     }  # fmt: skip
     return Graph(**{**values, **changes})
+
+
+def _tensor(name: str, layout: str, batch: int | str) -> Tensor:
+    photo = layout == "NHWC"
+    channels = 3 if photo else 1
+    return Tensor(
+        name=name, type="image", format="magnitude", num_channels=channels, spatial_shape=[SIZE, SIZE],
+        dtype="uint8" if photo else "float32", value_range=(0, 255) if photo else (0, 1),
+        channel_def={str(channel): name for channel in range(channels)}, shape=[batch, SIZE, SIZE, 3][: len(layout)],
+        layout=layout, colour_order="RGB" if photo else "",
+    )  # fmt: skip
