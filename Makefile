@@ -8,16 +8,20 @@ COVERS ?=
 OUT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test export train evaluate serve lint clean
+.PHONY: help demo test soak export train evaluate bench serve check-gpu lock sbom audit lint clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (no torch)
 	$(DEMO)/bin/hidemia demo --out $(or $(OUT),demo)
 
 test: $(FULL)/.ready ## run all tests
 	$(FULL)/bin/python -m pytest
+
+soak: $(FULL)/.ready ## a quarter of an hour or more of bad input and load against real servers -> docs/soak.md
+	$(FULL)/bin/python -m tests.soak --out $(or $(OUT),docs)
+	$(FULL)/bin/python -m tests.soak.ray_cluster --seconds 120 --out $(or $(OUT),docs)
 
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
 	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL) \
@@ -30,8 +34,28 @@ evaluate: $(FULL)/.ready ## figures of the packaged model on the test split; nee
 	$(FULL)/bin/hidemia evaluate --client runtime/bundles/busi/client --server runtime/bundles/busi/server \
 		--data "$(DATA)" --covers "$(COVERS)" --split test
 
+bench: $(FULL)/.ready ## the speed table of the packaged model -> build/bench/report.json
+	$(FULL)/bin/hidemia bench --out "$(or $(OUT),build/bench)"
+
 serve: $(DEMO)/.ready ## serve the packaged model on loopback
 	$(DEMO)/bin/hidemia serve
+
+check-gpu: ## TensorRT on this machine's GPU: build, verify, measure; writes build/check-gpu/verdict.md
+	$(if $(wildcard $(FULL)/bin/python),$(FULL)/bin/python,$(PYTHON)) -m hidemia.benchmarks.gpu $(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
+
+lock: $(FULL)/.ready ## renew the versions and hashes that the product is tested with, and their SBOM
+	$(FULL)/bin/uv pip compile pyproject.toml --extra cpu --extra server --universal --python-version 3.10 --upgrade \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet -o requirements/runtime.txt
+	$(MAKE) sbom
+
+sbom: $(FULL)/.ready ## requirements/sbom.json: CycloneDX, with licences, of what the lock installs
+	rm -rf .venv-lock && $(PYTHON) -m venv --without-pip .venv-lock
+	$(FULL)/bin/python -m pip --python .venv-lock/bin/python install --quiet --require-hashes --only-binary :all: \
+		-r requirements/runtime.txt
+	$(FULL)/bin/python requirements/sbom.py .venv-lock requirements/sbom.json
+
+audit: $(FULL)/.ready ## known vulnerabilities of what the lock installs; asks the advisory service
+	$(FULL)/bin/python -m pip_audit --strict --require-hashes --disable-pip -r requirements/runtime.txt
 
 lint: $(FULL)/.ready ## ruff, and mypy (strict) on runtime and export
 	$(FULL)/bin/ruff check .
@@ -41,7 +65,7 @@ lint: $(FULL)/.ready ## ruff, and mypy (strict) on runtime and export
 	$(FULL)/bin/mypy build/typing/hidemia/runtime build/typing/hidemia/export
 
 clean: ## remove what the targets made
-	rm -rf $(DEMO) $(FULL) build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO) $(FULL) .venv-lock build demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(DEMO)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(DEMO)

@@ -9,29 +9,28 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from hidemia.export import calibration, trip
 from hidemia.export.calibration import Calibration
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
-from hidemia.export.parity import Parity, both, runner, session
+from hidemia.export.hider import TILED_SIDE, HiderForm
+from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, first, reference
 from hidemia.export.probes import Probes, spread
 from hidemia.export.publishing import published, write
-from hidemia.export.trip import Figures, Run
+from hidemia.export.trip import Figures
 from hidemia.export.variants import FORMS, variant
 from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
 from hidemia.runtime import manifest as manifests
+from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Graph, Manifest, Precision, ReplyLimits, Role, Verb
 from hidemia.training.recipes import ModelConfig
-from hidemia.training.seal import TILES
+from hidemia.training.seal import TILES, agreement
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
@@ -39,23 +38,27 @@ MEASURED_RUNS = 5
 PARITY_PROBES = 6  # PyTorch is slow; the trips of the budgets are made with all
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")  # the manifest's order: the first is the default
 
+# Of the graphs that serve, the first of the manifest is taken. In ONNX Runtime on the CPU `tiled` was faster than
+# `direct`, in OpenVINO slower (docs/hider.md), so `tiled` is offered to the first alone. `direct` serves all.
+HIDER_FORMS: tuple[HiderForm, ...] = ("tiled", "direct")
+
 
 @dataclass
 class Exported:
-    """One graph: what the manifest says of it, its bytes, and what was measured."""
+    """One graph: what the manifest says of it, its bytes, and what was measured in each engine."""
 
     graph: Graph
     data: bytes
-    parity: Parity = field(default_factory=Parity)
-    latency_ms: float = 0.0
+    parity: dict[str, Parity] = field(default_factory=lambda: {name: Parity() for name in BACKENDS})
+    latency_ms: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Export:
-    """All graphs of a model, and the figures of its trips in each precision."""
+    """All graphs of a model, and the figures of its trips in each precision and engine."""
 
     graphs: list[Exported]
-    trips: dict[Precision, Figures]
+    trips: dict[Precision, dict[str, Figures]]
 
 
 def export_model(
@@ -107,15 +110,18 @@ def with_variants(
     probes: Probes,
     threshold: float | None,
 ) -> Export:
-    """Add the other precisions to proven FP32 graphs, each held to its budget.
+    """Add the other precisions to proven FP32 graphs, each held to its budget in each engine.
 
     Raises:
         ExportError: a precision costs more than it may.
     """
     runs = _runs(fp32)
-    reference, found = trip.travel(runs, probes, threshold)
-    probes = trip.known(probes, found, threshold)
-    export = Export(list(fp32), {"fp32": reference})
+    reference_trips = {}
+    for backend in BACKENDS:
+        reference_trips[backend], found = trip.travel(_verbs(runs, backend), probes, threshold)
+        if backend == BACKENDS[0]:
+            probes = trip.known(probes, found, threshold)
+    export = Export(list(fp32), {"fp32": reference_trips})
     for precision in precisions:
         if precision == "fp32":
             continue
@@ -124,43 +130,45 @@ def with_variants(
             if item.graph.form in FORMS:
                 own = ranges.graphs[item.graph.verb] if ranges and precision == "int8" else None
                 made.append(Exported(*variant(item.graph, item.data, precision, own)))
-        variants = _runs(made)
-        figures, _ = trip.travel(runs | variants, probes, threshold)
-        trip.require(precision, reference, figures)
-        _compare(made, runs, variants, spread(probes, PARITY_PROBES), threshold)
+        variants = runs | _runs(made)
+        export.trips[precision] = {}
+        for backend in BACKENDS:
+            figures, _ = trip.travel(_verbs(variants, backend), probes, threshold)
+            trip.require(precision, backend, reference_trips[backend], figures)
+            export.trips[precision][backend] = figures
+        _compare_with_fp32(made, runs, variants, spread(probes, PARITY_PROBES), threshold or 0.5)
         export.graphs.extend(made)
-        export.trips[precision] = figures
     return export
 
 
-def _runs(items: Sequence[Exported]) -> dict[Verb, Run]:
-    """A function for each verb; of the analyzer's forms, the one that every precision has."""
-    return {item.graph.verb: runner(item.data) for item in items if item.graph.form in FORMS}
+Runs: TypeAlias = dict[Verb, dict[str, Run]]
+"""Of each verb, of its form that every precision has, a function for each engine."""
 
 
-def _compare(
-    made: list[Exported], fp32: Mapping[Verb, Run], runs: Mapping[Verb, Run], probes: Probes, threshold: float | None
-) -> None:
+def _runs(items: Sequence[Exported]) -> Runs:
+    return {item.graph.verb: engines(item.data, item.graph) for item in items if item.graph.form in FORMS}
+
+
+def _verbs(runs: Runs, backend: str) -> dict[Verb, trip.Run]:
+    return {verb: first(run[backend]) for verb, run in runs.items()}
+
+
+def _compare_with_fp32(made: list[Exported], fp32: Runs, runs: Runs, probes: Probes, threshold: float) -> None:
     """How far each graph of a precision is from FP32 on the same inputs, and how long it takes."""
+    plain = _verbs(fp32, BACKENDS[0])
     for probe in probes:
-        stego = fp32["hide"]({"secret": probe.secret[None], "cover": probe.cover[None]})
-        reply = fp32["analyze"]({"stego": stego})
-        photos = {
-            "secret": probe.secret[None],
-            "cover": probe.cover[None],
-            "stego": stego,
-            "sent": stego,
-            "reply": reply,
-        }
+        photos = {"secret": probe.secret[None], "cover": probe.cover[None]}
+        photos["stego"] = photos["sent"] = plain["hide"](photos)
+        photos["reply"] = plain["analyze"]({"stego": photos["stego"]})
         for item in made:
             feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
-            expected, got = fp32[item.graph.verb](feed), runs[item.graph.verb](feed)
-            if item.graph.verb == "recover":
-                item.parity.add_result(expected[0], got[0], threshold or 0.5)
-            else:
-                item.parity.add_photo(expected, got)
+            expected = fp32[item.graph.verb][BACKENDS[0]](feed)
+            for backend, run in runs[item.graph.verb].items():
+                _compare(item, item.parity[backend], expected, run(feed), threshold)
     for item in made:
-        item.latency_ms = _latency_ms(runs[item.graph.verb], {t.name: photos[t.name] for t in item.graph.inputs})
+        feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
+        for backend, run in runs[item.graph.verb].items():
+            item.latency_ms[backend] = _latency_ms(run, feed)
 
 
 def manifest_threshold(config: ModelConfig) -> float | None:
@@ -172,10 +180,11 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
     """Every graph by file name, traced and linted, with the module it came from."""
     side = config.image_size_px
     photo = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    forms = [form for form in HIDER_FORMS if form == "direct" or side % TILED_SIDE == 0]
     results = ["probability"] if config.analyzer.seal is None else ["probability", "seal"]
     plans: list[tuple[str, nn.Module, list[str], list[str], str | None]] = [
-        ("hide", Hide(system), ["secret", "cover"], ["stego"], None),
-        ("recover", Recover(system, side), ["reply", "sent"], results, None),
+        *(("hide", Hide(system, form, side), ["secret", "cover"], ["stego"], form) for form in forms),
+        *(("recover", Recover(system, form, side), ["reply", "sent"], results, form) for form in forms),
         ("analyze", Analyze(system, "one", side), ["stego"], ["reply"], "one"),
         ("analyze", Analyze(system, "any", side), ["stego"], ["reply"], "any"),
     ]
@@ -184,7 +193,7 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
         module.eval().requires_grad_(requires_grad=False)
         dynamic = form != "one"
         data = to_onnx(module, tuple(photo if dynamic else photo[:1] for _ in names), names, outputs, dynamic)
-        path = f"{verb}.fp32.{form}.onnx" if form else f"{verb}.fp32.onnx"
+        path = f"{verb}.fp32.onnx" if form == "direct" else f"{verb}.fp32.{form}.onnx"
         graph = Graph(
             verb=verb,  # type: ignore[arg-type]
             path=path,
@@ -195,9 +204,9 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
             fp32_nodes=[],
             opset=OPSET,
             ir_version=IR_VERSION,
-            form=form,  # type: ignore[arg-type]
+            form=None if form == "direct" else form,  # type: ignore[arg-type]
             batch=(1, None) if dynamic else (1, 1),
-            backends=["onnxruntime"],
+            backends=["onnxruntime"] if form == "tiled" else BACKENDS,
             inputs=[_photo(name, side, dynamic) for name in names],
             outputs=_results(config, dynamic) if verb == "recover" else [_photo(outputs[0], side, dynamic)],
         )
@@ -208,35 +217,52 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
 def prove(
     system: System, config: ModelConfig, made: dict[str, tuple[nn.Module, Exported]], probes: Probes
 ) -> list[Exported]:
-    """Compare each graph with PyTorch on every probe, along the trip a photo makes; time it; enforce the budget.
+    """Compare each graph in each engine with PyTorch on every probe, along the trip a photo makes; enforce the budget.
 
-    The analyzer's reference is the network as it was trained, not its deployed form.
+    The reference is the network as it was trained, not its deployed form.
     """
-    engines = {path: session(item.data) for path, (_, item) in made.items()}
-    trained = _Trained(system)
+    runs = {path: engines(item.data, item.graph) for path, (_, item) in made.items()}
+    trained = {"hide": _TrainedHide(system), "analyze": _TrainedAnalyze(system), "recover": _TrainedRecover(system)}
     for secret, cover, _ in probes:
         photos = {"secret": secret[None], "cover": cover[None]}
-        for path, (module, item) in made.items():
+        for path, (_, item) in made.items():
             feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
-            reference = trained if item.graph.verb == "analyze" else module
-            expected, got = both(reference, engines[path], feed)
-            if item.graph.verb == "recover":
-                item.parity.add_result(expected[0][0], got[0][0], config.mask_threshold)
-                for reference_seal, seal in zip(expected[1:], got[1:], strict=True):
-                    item.parity.add_seal(reference_seal[0], seal[0])
-            else:
-                item.parity.add_photo(expected[0], got[0])
+            expected = reference(trained[item.graph.verb], feed)
+            for name, run in runs[path].items():
+                _compare(item, item.parity[name], expected, run(feed), config.mask_threshold)
             if item.graph.verb == "hide":
                 photos["stego"] = photos["sent"] = expected[0]
-                (photos["reply"],), _ = both(trained, engines["analyze.fp32.any.onnx"], {"stego": expected[0]})
+                (photos["reply"],) = reference(trained["analyze"], {"stego": expected[0]})
     for path, (_, item) in made.items():
-        item.parity.require(path)
-        item.latency_ms = _latency_ms(runner(item.data), {t.name: photos[t.name] for t in item.graph.inputs})
+        feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
+        for name, run in runs[path].items():
+            item.parity[name].require(f"{path} in {name}")
+            item.latency_ms[name] = _latency_ms(run, feed)
     return [item for _, item in made.values()]
 
 
-class _Trained(nn.Module):
-    """The analyzer as it was trained, between uint8 photos."""
+def _compare(item: Exported, parity: Parity, expected: Outputs, got: Outputs, threshold: float) -> None:
+    if item.graph.verb != "recover":
+        parity.add_photo(expected[0], got[0])
+        return
+    parity.add_result(expected[0][0], got[0][0], threshold)
+    for reference_seal, seal in zip(expected[1:], got[1:], strict=True):
+        parity.add_seal(reference_seal[0], seal[0])
+
+
+class _TrainedHide(nn.Module):
+    """H as it was trained, between uint8 photos."""
+
+    def __init__(self, system: System) -> None:
+        super().__init__()
+        self.hider = system.hider
+
+    def forward(self, secret: torch.Tensor, cover: torch.Tensor) -> torch.Tensor:
+        return pixels_out(self.hider.hide(pixels_in(secret), pixels_in(cover)))
+
+
+class _TrainedAnalyze(nn.Module):
+    """M as it was trained."""
 
     def __init__(self, system: System) -> None:
         super().__init__()
@@ -246,7 +272,22 @@ class _Trained(nn.Module):
         return pixels_out(self.analyzer(pixels_in(stego)))
 
 
-def _latency_ms(run: Run, feed: dict[str, NDArray[np.uint8]]) -> float:
+class _TrainedRecover(nn.Module):
+    """R and the head as they were trained, from uint8 photos, one photo at a time."""
+
+    def __init__(self, system: System) -> None:
+        super().__init__()
+        self.system = system
+
+    def forward(self, reply: torch.Tensor, sent: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        recovered, reference = (self.system.hider.recover(pixels_in(photo)) for photo in (reply, sent))
+        probability = self.system.head.probabilities(recovered, reference)
+        if self.system.analyzer.config.seal is None:
+            return (probability,)
+        return probability, agreement(recovered, reference, self.system.analyzer.signs)
+
+
+def _latency_ms(run: Run, feed: Feed) -> float:
     """Median of a few runs at batch 1, after the runs of the comparison."""
     times = []
     for _ in range(MEASURED_RUNS):
@@ -258,22 +299,32 @@ def _latency_ms(run: Run, feed: dict[str, NDArray[np.uint8]]) -> float:
 
 def _photo(name: str, side: int, dynamic: bool) -> manifests.Tensor:  # noqa: FBT001
     return manifests.Tensor(
-        name=name, dtype="uint8", shape=["batch" if dynamic else 1, side, side, 3], layout="NHWC", colour="RGB",
-        value_range=(0.0, 255.0), meaning=f"{name}, 8 bits a colour",
+        name=name, type="image", format="magnitude", num_channels=3, spatial_shape=[side, side], dtype="uint8",
+        value_range=(0.0, 255.0), channel_def={"0": "red", "1": "green", "2": "blue"},
+        shape=["batch" if dynamic else 1, side, side, 3], layout="NHWC", colour_order="RGB",
     )  # fmt: skip
 
 
 def _results(config: ModelConfig, dynamic: bool) -> list[manifests.Tensor]:  # noqa: FBT001
     side, batch = config.image_size_px, "batch" if dynamic else 1
-    masks = config.task == "segmentation"
-    probability = manifests.Tensor(
-        name="probability", dtype="float32", shape=[batch, side, side] if masks else [batch, len(config.classes)],
-        layout="NHW" if masks else "NC", colour="", value_range=(0.0, 1.0),
-        meaning="probability of each pixel's belonging to the mask" if masks else "probability of each class",
-    )  # fmt: skip
+    if config.task == "segmentation":
+        probability = manifests.Tensor(
+            name="probability", type="image", format="magnitude", num_channels=1, spatial_shape=[side, side],
+            dtype="float32", value_range=(0.0, 1.0), channel_def={"0": f"probability of {config.classes[-1]}"},
+            shape=[batch, side, side], layout="NHW", colour_order="",
+        )  # fmt: skip
+    else:
+        classes = {str(index): f"probability of {name}" for index, name in enumerate(config.classes)}
+        probability = manifests.Tensor(
+            name="probability", type="probabilities", format="classes", num_channels=len(classes), spatial_shape=[],
+            dtype="float32", value_range=(0.0, 1.0), channel_def=classes,
+            shape=[batch, len(classes)], layout="NC", colour_order="",
+        )  # fmt: skip
     seal = manifests.Tensor(
-        name="seal", dtype="float32", shape=[batch, TILES, TILES], layout="NHW", colour="", value_range=(-2.0, 2.0),
-        meaning="how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all",
+        name="seal", type="image", format="magnitude", num_channels=1, spatial_shape=[TILES, TILES],
+        dtype="float32", value_range=(-2.0, 2.0),
+        channel_def={"0": "how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all"},
+        shape=[batch, TILES, TILES], layout="NHW", colour_order="",
     )  # fmt: skip
     return [probability] if config.analyzer.seal is None else [probability, seal]
 
@@ -313,23 +364,35 @@ def _manifest(
 
 
 def _write_bundle(
-    folder: Path, manifest: Manifest, items: list[Exported], trips: Mapping[Precision, Figures], images: int
+    folder: Path,
+    manifest: Manifest,
+    items: list[Exported],
+    trips: Mapping[Precision, Mapping[str, Figures]],
+    images: int,
 ) -> None:
     """The manifest comes last: without it the folder is no bundle."""
-    folder.mkdir()
+    # The umask must not make a private hider readable by all.
+    folder.mkdir(mode=0o700 if manifest.role == "client" and not manifest.public_key else 0o777)
     for item in items:
         write(folder / item.graph.path, item.data)
     measured: dict[str, Any] = {
         "environment": {
             "machine": platform.machine(),
             "python": platform.python_version(),
-            "onnxruntime": onnxruntime.__version__,
-            "threads": torch.get_num_threads(),
+            **{name: import_module(name).__version__ for name in BACKENDS},
+            "threads": usable_threads(),
         },
         "graphs": {
-            item.graph.path: {"parity": vars(item.parity), "latency_ms_batch_1": item.latency_ms} for item in items
+            item.graph.path: {
+                name: {"parity": vars(item.parity[name]), "latency_ms_batch_1": item.latency_ms[name]}
+                for name in BACKENDS
+            }
+            for item in items
         },
-        "trips": {"images": images, **{precision: vars(figures) for precision, figures in trips.items()}},
+        "trips": {
+            "images": images,
+            **{name: {backend: vars(found) for backend, found in own.items()} for name, own in trips.items()},
+        },
     }
     write(folder / "measured.json", (json.dumps(measured, indent=2, sort_keys=True) + "\n").encode())
     write(folder / manifests.FILE_NAME, manifests.dump(manifest))

@@ -5,20 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
-from hidemia.export.bundles import PRECISIONS, export_model
-from hidemia.export.probes import real, simulated
+from hidemia.export import triton
+from hidemia.export.build import build_here
 from hidemia.runtime.manifest import Precision
-from hidemia.training.weights import load_weights
+
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 SIMULATED = 12  # images, where no data set is given
 
 
 def export(arguments: list[str]) -> int:
-    """Turn trained weights into bundles: FP32 proven equal to PyTorch, other precisions held to their budgets."""
+    """Turn trained weights into proven bundles, or a server bundle into a Triton model repository."""
     parser = argparse.ArgumentParser(prog="hidemia export", description=export.__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME, or what `train` wrote")
-    parser.add_argument("--out", type=Path, required=True, help="where client/ and server/ go")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--weights", type=Path, help="a model: weights/NAME, or what `train` wrote")
+    source.add_argument("--server", type=Path, help="a server bundle that is there already; with --triton")
+    parser.add_argument("--out", type=Path, required=True, help="where client/ and server/ go, or Triton's models")
+    parser.add_argument("--triton", action="store_true", help="write a Triton model repository: OUT/triton, or OUT")
+    parser.add_argument("--plans", type=Path, help="with --server: the folder of TensorRT plans that Triton shall run")
     parser.add_argument("--data", type=Path, help="check with real scans: their folder; otherwise simulated ones")
     parser.add_argument("--covers", type=Path, help="and photos: their folder; with --data")
     parser.add_argument(
@@ -33,29 +39,49 @@ def export(arguments: list[str]) -> int:
         help="these weights are yours alone: allow sending beyond this machine",
     )
     options = parser.parse_args(arguments)
+    if options.server is not None:
+        if not options.triton:
+            parser.error("--server goes with --triton")
+        return _triton(options.server, options.out, options.plans)
+    if options.plans is not None:
+        parser.error("--plans goes with --server")
     if (options.data is None) != (options.covers is None):
         parser.error("--data and --covers go together")
+    # Here, because a bundle becomes a Triton repository without torch.
+    from hidemia.export.bundles import export_model  # noqa: PLC0415
+    from hidemia.export.probes import real, simulated  # noqa: PLC0415
+    from hidemia.training.weights import load_weights  # noqa: PLC0415
+
     _, config = load_weights(options.weights)
     probes = real(options.data, options.covers, config) if options.data else simulated(SIMULATED, config.image_size_px)
     made = export_model(
         options.weights, options.out, probes, public_key=not options.private, precisions=options.precision
     )
     for item in made.graphs:
-        graph, parity = item.graph, item.parity
-        proof = (
-            f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
-            if graph.verb == "recover"
-            else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
-        )
-        line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {item.latency_ms:6.1f} ms  {proof}"
-        sys.stdout.write(line + "\n")
+        for backend, parity in item.parity.items():
+            graph, latency_ms = item.graph, item.latency_ms[backend]
+            proof = (
+                f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
+                if graph.verb == "recover"
+                else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
+            )
+            line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {backend:11} {latency_ms:6.1f} ms  {proof}"
+            sys.stdout.write(line + "\n")
     kind = "of val" if options.data else "simulated"
-    for precision, figures in made.trips.items():
-        sys.stdout.write(
-            f"{precision}: stego {figures.stego_psnr_db:.2f} dB, reply {figures.reply_psnr_db:.2f} dB, "
-            f"task {figures.task:.4f} on {len(probes)} images ({kind})\n"
-        )
+    for precision, trips in made.trips.items():
+        for backend, figures in trips.items():
+            sys.stdout.write(
+                f"{precision} in {backend}: stego {figures.stego_psnr_db:.2f} dB, "
+                f"reply {figures.reply_psnr_db:.2f} dB, task {figures.task:.4f} on {len(probes)} images ({kind})\n"
+            )
     sys.stdout.write(f"{options.out}: client and server bundles\n")
+    sys.stdout.write(build_here(options.out) + "\n")
+    return _triton(options.out / "server", options.out / "triton", None) if options.triton else 0
+
+
+def _triton(server: Path, out: Path, plans: Path | None) -> int:
+    model = triton.write_repository(server, out, plans=plans)
+    sys.stdout.write(f"{model}: for tritonserver --model-repository {out}\n")
     return 0
 
 

@@ -1,7 +1,8 @@
 """The three verbs as graphs: uint8 photos in and out, everything else inside.
 
 Each is a thin wrapper around trained networks, traced to ONNX by `hidemia.export.writing`. Photos are
-(batch, height, width, 3) RGB, so that a device in any language feeds pixels and gets pixels.
+(batch, height, width, 3) RGB, so that a device in any language feeds pixels and gets pixels. They are cast to float
+before anything else and to uint8 after everything else: TensorRT takes uint8 into a cast and out of one alone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hidemia.export.deploy import Form, deployed
+from hidemia.export.hider import DeployedHider, HiderForm
 from hidemia.training.channel import to_uint8
 from hidemia.training.seal import agreement
 from hidemia.training.system import System
@@ -17,20 +19,20 @@ from hidemia.training.system import System
 
 def pixels_in(photo: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1]."""
-    return photo.permute(0, 3, 1, 2).float() / 255
+    return photo.float().permute(0, 3, 1, 2) / 255
 
 
 def pixels_out(image: Tensor) -> Tensor:
     """(B, 3, H, W) float -> (B, H, W, 3) uint8: what a PNG can carry."""
-    return to_uint8(image).permute(0, 2, 3, 1)
+    return to_uint8(image.permute(0, 2, 3, 1))
 
 
 class Hide(nn.Module):
     """secret, cover -> stego."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, form: HiderForm, image_size_px: int) -> None:
         super().__init__()
-        self.hider = system.hider
+        self.hider = DeployedHider(system.hider, "hide", form, image_size_px)
 
     def forward(self, secret: Tensor, cover: Tensor) -> Tensor:
         return pixels_out(self.hider.hide(pixels_in(secret), pixels_in(cover)))
@@ -54,13 +56,14 @@ class Recover(nn.Module):
     (B, 8, 8) float32, see `hidemia.training.seal`. Reply and stego pass through R as one batch of twice the size.
     """
 
-    def __init__(self, system: System, image_size_px: int) -> None:
+    def __init__(self, system: System, form: HiderForm, image_size_px: int) -> None:
         super().__init__()
-        self.hider, self.head, self.side = system.hider, system.head, image_size_px
+        self.hider = DeployedHider(system.hider, "recover", form, image_size_px)
+        self.head, self.side = system.head, image_size_px
         self.signs = system.analyzer.signs if system.analyzer.config.seal is not None else None
 
     def forward(self, reply: Tensor, sent: Tensor) -> tuple[Tensor, ...]:
-        pair = torch.stack([reply, sent], dim=1).reshape(-1, self.side, self.side, 3)
+        pair = torch.stack([reply.float(), sent.float()], dim=1).reshape(-1, self.side, self.side, 3)
         revealed = self.hider.recover(pixels_in(pair)).reshape(-1, 2, 3, self.side, self.side)
         recovered, reference = revealed[:, 0], revealed[:, 1]
         probability = self.head.probabilities(recovered, reference)

@@ -59,6 +59,7 @@ def problems(model: ModelProto) -> list[str]:
         free = [d for d in value.type.tensor_type.shape.dim[1:] if not d.HasField("dim_value")]
         if free:
             found.append(f"{value.name}: {len(free)} sizes other than the batch are not fixed")
+    found += _photos(model)
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if versions != {"": 17}:
         found.append(f"opset: expected 17 of the default domain alone, got {versions}")
@@ -82,6 +83,20 @@ def _integer_arithmetic(model: ModelProto) -> list[onnx.NodeProto]:
     inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
     integers = {value.name for value in inferred if value.type.tensor_type.elem_type == TensorProto.INT64}
     return [node for node in model.graph.node if node.op_type in _ARITHMETIC and integers & set(node.output)]
+
+
+def _photos(model: ModelProto) -> list[str]:
+    """Photos may go into casts and come out of casts alone: TensorRT takes uint8 nowhere else."""
+    photos = {
+        value.name
+        for value in [*model.graph.input, *model.graph.output]
+        if value.type.tensor_type.elem_type == TensorProto.UINT8
+    }
+    return [
+        f"node {node.name or node.output[0]}: {node.op_type} of a uint8 photo; cast it before or after"
+        for node in model.graph.node
+        if node.op_type != "Cast" and photos & {*node.input, *node.output}
+    ]
 
 
 def check(model: ModelProto) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime
@@ -12,7 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import ExportError
+from hidemia.runtime.manifest import Graph
+from hidemia.runtime.openvino_engine import compile_graph
+
+BACKENDS = ["onnxruntime", "openvino"]  # what `engines` gives, and so what a manifest may name
+
+Feed: TypeAlias = Mapping[str, NDArray[np.uint8]]
+Outputs: TypeAlias = list[NDArray[Any]]  # one array for each output of a graph, in its order
+Run: TypeAlias = Callable[[Feed], Outputs]
 
 IDENTICAL_SHARE = 0.995  # of a photo's values; no value may be more than one level off
 AGREEMENT = 0.999  # of a mask's pixels
@@ -80,26 +89,34 @@ class Parity:
 
 
 def session(data: bytes) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU, the engine every file is checked with."""
+    """ONNX Runtime on the CPU."""
     return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
-def both(
-    module: nn.Module, engine: onnxruntime.InferenceSession, feed: Mapping[str, NDArray[np.uint8]]
-) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-    """Run one batch through PyTorch and through the engine: (expected, got), an array for each output."""
+def engines(data: bytes, graph: Graph) -> dict[str, Run]:
+    """The engines on the CPU that every file is checked with, by the name that a manifest gives them."""
+    opened = session(data)
+    settings = EngineSettings(backend="openvino")
+    request = compile_graph(data, graph, settings).create_infer_request()
+    return {
+        "onnxruntime": lambda feed: opened.run(None, dict(feed)),
+        "openvino": lambda feed: list(request.infer(dict(feed)).to_tuple()),
+    }
+
+
+def reference(module: nn.Module, feed: Feed) -> Outputs:
+    """Run one batch through PyTorch."""
     with torch.no_grad():
         made = module(*(torch.from_numpy(value) for value in feed.values()))
-    expected = [output.numpy() for output in (made if isinstance(made, tuple) else (made,))]
-    return expected, engine.run(None, dict(feed))
+    return [output.numpy() for output in (made if isinstance(made, tuple) else (made,))]
 
 
-def runner(data: bytes) -> Callable[[Mapping[str, NDArray[np.uint8]]], NDArray[Any]]:
+def runner(data: bytes) -> Callable[[Feed], NDArray[Any]]:
     """A graph as a function from its inputs to its first output, in ONNX Runtime on the CPU."""
     engine = session(data)
+    return first(lambda feed: engine.run(None, dict(feed)))
 
-    def run(feed: Mapping[str, NDArray[np.uint8]]) -> NDArray[Any]:
-        output: NDArray[Any] = engine.run(None, dict(feed))[0]
-        return output
 
-    return run
+def first(run: Run) -> Callable[[Feed], NDArray[Any]]:
+    """The same function, of its first output alone."""
+    return lambda feed: run(feed)[0]

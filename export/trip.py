@@ -107,8 +107,8 @@ def losses(reference: Figures, got: Figures, budget: Budget) -> dict[str, float]
     }
 
 
-def require(precision: Precision, reference: Figures, got: Figures) -> None:
-    """Hold a precision to its budget.
+def require(precision: Precision, engine: str, reference: Figures, got: Figures) -> None:
+    """Hold a precision to its budget in an engine, against FP32 in the same one.
 
     Raises:
         ExportError: a figure lost more than it may, named with its budget and what to do.
@@ -122,6 +122,6 @@ def require(precision: Precision, reference: Figures, got: Figures) -> None:
     before, after = scale * getattr(reference, worst), scale * getattr(got, worst)
     remedy = "calibrate again (python -m hidemia.export.calibration)" if precision == "int8" else "keep more in FP32"
     raise ExportError(
-        f"{precision}: expected {_NAMES[worst]} to lose at most {most:g} {unit} against FP32, got {before - after:.2f} "
-        f"({before:.2f} to {after:.2f}); {remedy}, or export without it: --precision"
+        f"{precision} in {engine}: expected {_NAMES[worst]} to lose at most {most:g} {unit} against FP32, "
+        f"got {before - after:.2f} ({before:.2f} to {after:.2f}); {remedy}, or export without it: --precision"
     )

@@ -13,7 +13,9 @@ from hidemia.runtime.errors import (
     ReplyError,
     TransportError,
 )
+from hidemia.runtime.intensity import Window, to_image
 from hidemia.runtime.result import Integrity, Result
+from hidemia.runtime.scaling import Scaling
 from hidemia.runtime.server import Server
 
 __all__ = [
@@ -29,6 +31,9 @@ __all__ = [
     "Integrity",
     "ReplyError",
     "Result",
+    "Scaling",
     "Server",
     "TransportError",
+    "Window",
+    "to_image",
 ]

@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import hmac
 import logging
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import monotonic
 from typing import Any
 
 from starlette.applications import Starlette
@@ -25,15 +26,20 @@ from starlette.routing import Route
 
 from hidemia.runtime import headers, png
 from hidemia.runtime.arrays import Image
-from hidemia.runtime.batching import Batcher, Busy
+from hidemia.runtime.audit import AuditLog
+from hidemia.runtime.batching import Batcher, Batching, Busy
 from hidemia.runtime.errors import HidemiaError, ImageError
 from hidemia.runtime.metrics import CONTENT_TYPE, Metrics
+from hidemia.runtime.rate import RateLimit, caller
 from hidemia.runtime.server import Server
 from hidemia.runtime.transport import PATH
+from hidemia.runtime.visit import Visit
 
 __all__ = ["PhotoService", "Settings"]
 
 logger = logging.getLogger(__name__)
+
+_MAX_HEADERS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,8 @@ class Settings:
         batch_wait_timeout_ms: How long the first photo of a batch waits for company.
         queue_size: Photos that may wait; one more gets 503.
         deadline_s: For receiving a photo, and again for answering it.
-        max_body_bytes: A longer body gets 413.
+        max_body_bytes: A longer body gets 413; when None, the most that a PNG of the network's size can need, twice.
+        rate_limit_per_s: Photos a second of one caller's address; one more gets 503. No limit when None.
         token: Bearer token that every photo must come with; none is asked for when None.
     """
 
@@ -53,7 +60,8 @@ class Settings:
     batch_wait_timeout_ms: float = 2.0
     queue_size: int = 64
     deadline_s: float = 10.0
-    max_body_bytes: int = 4 << 20
+    max_body_bytes: int | None = None
+    rate_limit_per_s: float | None = None
     token: str | None = field(default=None, repr=False)
 
 
@@ -63,6 +71,8 @@ class PhotoService:
     Args:
         server: The loaded analyzer.
         settings: How callers are treated.
+        audit: Where every photo that was received is recorded; no reply leaves that it could not record.
+        batching: Makes what gathers photos for the engine; takes what `Batcher` takes.
 
     Attributes:
         photos: The app for the main port. Its lifespan starts and ends the batching.
@@ -70,11 +80,27 @@ class PhotoService:
         stopping: Set it when the server begins to shut down, so that no more photos are sent here.
     """
 
-    def __init__(self, server: Server, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        settings: Settings | None = None,
+        *,
+        audit: AuditLog | None = None,
+        batching: Callable[..., Batching] = Batcher,
+    ) -> None:
         self.server = server
         self.settings = settings or Settings()
+        self.audit = audit
+        size = server.image_size_px
+        self._max_body_bytes = self.settings.max_body_bytes or 2 * size * (3 * size + 1) + (64 << 10)
+        rate = self.settings.rate_limit_per_s
+        self._rate = None if rate is None else RateLimit(rate)
+        # More than those that can be waited for would only fill the memory.
+        self._max_open = self.settings.queue_size + 2 * self.settings.max_batch_size
+        self._open = 0
         self.metrics = Metrics(lambda: self.batcher.waiting if self.batcher else 0)
-        self.batcher: Batcher | None = None
+        self.batcher: Batching | None = None
+        self._batching = batching
         self.stopping = False
         self.photos = Starlette(routes=[Route(PATH, self._photo, methods=["POST"])], lifespan=self._lifespan)
         self.health = Starlette(
@@ -93,7 +119,7 @@ class PhotoService:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         settings = self.settings
-        self.batcher = Batcher(
+        self.batcher = self._batching(
             self.server.analyze,
             max_batch_size=settings.max_batch_size,
             batch_wait_timeout_ms=settings.batch_wait_timeout_ms,
@@ -107,34 +133,84 @@ class PhotoService:
             await run_in_threadpool(self.batcher.close)
 
     async def _photo(self, request: Request) -> Response:
-        start = perf_counter()
+        visit = Visit()
         reason = ""
         try:
-            response = await self._answer(request)
+            response = await self._admitted(request, visit)
         except ClientDisconnect:
             response, reason = Response(status_code=499), "the client went away"  # nobody will read it
         except _Refusal as refusal:
             reason = refusal.reason
             response = PlainTextResponse(refusal.detail, refusal.status_code, refusal.headers)
-        took = perf_counter() - start
-        self.metrics.answered(response.status_code, took)
-        level = logging.INFO if response.status_code == 200 else logging.WARNING
-        logger.log(level, "%d in %.1f ms%s", response.status_code, took * 1e3, reason and f": {reason}")
+            if refusal.why:
+                self.metrics.busy(refusal.why)
+        except Exception:
+            # A bug. It must be counted, audited and answered like any failure, and its traceback goes to the log.
+            logger.exception("a photo failed", extra={"fields": {"request": visit.request}})
+            response, reason = PlainTextResponse("failed", 500), "see the traceback"
+        if not await self._is_audited(visit, response.status_code) and response.status_code == 200:
+            # A reply without a record would be lost to the audit; the client's identical retry loses nothing.
+            response, reason = PlainTextResponse("busy", 503, {"Retry-After": "5"}), "the audit log cannot be written"
+            self.metrics.busy("audit")
+        response.headers["X-Request-Id"] = visit.request
+        self._note(visit, response.status_code, reason)
         return response
 
-    async def _answer(self, request: Request) -> Response:
+    def _note(self, visit: Visit, status: int, reason: str) -> None:
+        self.metrics.answered(status, visit.total_ms / 1e3)
+        fields = {"request": visit.request, "status": status, "took_ms": visit.total_ms}
+        level = logging.INFO if status == 200 else logging.WARNING
+        text = f"{status} in {visit.total_ms:.1f} ms" + (f": {reason}" if reason else "")
+        logger.log(level, text, extra={"fields": fields})
+
+    async def _is_audited(self, visit: Visit, status: int) -> bool:
+        """Record a photo that was received; what was refused before is in the log and the metrics alone."""
+        if self.audit is None or visit.sent is None:
+            return True
+        try:
+            await run_in_threadpool(lambda audit: audit.append(visit.entry(status)), self.audit)
+        except OSError as error:
+            self.metrics.unaudited()
+            logger.error("the audit log cannot be written: %s", error, extra={"fields": {"request": visit.request}})
+            return False
+        return True
+
+    async def _admitted(self, request: Request, visit: Visit) -> Response:
         self._check_headers(request)
-        body = await self._body(request)
-        stego = await run_in_threadpool(self._decode, body)
+        self._check_room(request)
+        self._open += 1
+        try:
+            return await self._answer(request, visit)
+        finally:
+            self._open -= 1
+
+    async def _answer(self, request: Request, visit: Visit) -> Response:
+        visit.sent = await self._body(request)
+        visit.lap("receive")
+        stego = await run_in_threadpool(self._decode, visit.sent)
+        visit.lap("decode")
         reply = await self._analyze(request, stego)
-        answer = await run_in_threadpool(png.encode, reply)
+        visit.lap("analyze")
+        visit.answer = await run_in_threadpool(png.encode, reply)
+        visit.lap("encode")
         return Response(
-            answer,
+            visit.answer,
             media_type="image/png",
             headers={"ETag": self.server.manifest.etag, "Cache-Control": "no-store"},
         )
 
+    def _check_room(self, request: Request) -> None:
+        if self._open >= self._max_open:
+            raise _Refusal(503, "busy", f"{self._open} photos are here already", {"Retry-After": "1"}, why="full")
+        if self._rate is not None:
+            wait_s = self._rate.take(caller(request.client.host if request.client else ""), monotonic())
+            if wait_s:
+                retry = {"Retry-After": str(math.ceil(wait_s))}
+                raise _Refusal(503, "busy", "a caller is over its rate", retry, why="rate")
+
     def _check_headers(self, request: Request) -> None:
+        if len(request.headers) > _MAX_HEADERS:
+            raise _Refusal(431, "too many headers", f"{len(request.headers)} headers")
         token = self.settings.token
         if token is not None:
             got = request.headers.get("authorization", "")
@@ -142,10 +218,10 @@ class PhotoService:
                 raise _Refusal(401, "unauthorized", "no or another token", {"WWW-Authenticate": "Bearer"})
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "image/png" or request.headers.get("content-encoding", "identity") != "identity":
-            raise _Refusal(415, "image/png only", f"content type {kind[:40]!r}")
+            raise _Refusal(415, "image/png only", "another content type or encoding")
         length = request.headers.get("content-length", "0")
-        if length.isdecimal() and (len(length) > 18 or int(length) > self.settings.max_body_bytes):
-            raise _Refusal(413, "too large", f"content length {length}")
+        if length.isdecimal() and (len(length) > 18 or int(length) > self._max_body_bytes):
+            raise _Refusal(413, "too large", f"a body of more than {self._max_body_bytes} bytes was announced")
 
     async def _body(self, request: Request) -> bytes:
         """Receive the body, within its size and its time, whatever its headers claim."""
@@ -154,8 +230,8 @@ class PhotoService:
             body = bytearray()
             async for part in request.stream():
                 body += part
-                if len(body) > self.settings.max_body_bytes:
-                    raise _Refusal(413, "too large", f"more than {self.settings.max_body_bytes} bytes")
+                if len(body) > self._max_body_bytes:
+                    raise _Refusal(413, "too large", f"more than {self._max_body_bytes} bytes")
             return bytes(body)
 
         try:
@@ -181,11 +257,11 @@ class PhotoService:
             future = self.batcher.submit(stego)
             return await self._wait(request, future)
         except Busy as busy:
-            raise _Refusal(503, "busy", str(busy), {"Retry-After": "1"}) from None
+            raise _Refusal(503, "busy", str(busy), {"Retry-After": "1"}, why=busy.why) from None
         except HidemiaError as error:
             raise _Refusal(500, "failed", str(error)) from None
 
-    async def _wait(self, request: Request, future: Future[Image]) -> Image:
+    async def _wait(self, request: Request, future: Future[Image] | asyncio.Future[Image]) -> Image:
         """Wait for the reply, the deadline, or the client to go away, whichever is first."""
         reply = asyncio.wrap_future(future)
         gone = asyncio.ensure_future(_disconnect(request))
@@ -197,7 +273,7 @@ class PhotoService:
                 return reply.result()
             if gone.done():
                 raise ClientDisconnect
-            raise Busy(f"no reply in {self.settings.deadline_s:g} s")
+            raise Busy(f"no reply in {self.settings.deadline_s:g} s", "late")
         finally:
             gone.cancel()
             reply.cancel()  # cancels the job too, if it is not in a batch yet
@@ -206,18 +282,29 @@ class PhotoService:
         return PlainTextResponse("ok")
 
     async def _readyz(self, _: Request) -> Response:
-        return PlainTextResponse("ready") if self.is_ready else PlainTextResponse("not ready", 503)
+        ready = self.is_ready and await run_in_threadpool(self._can_audit)
+        return PlainTextResponse("ready") if ready else PlainTextResponse("not ready", 503)
+
+    def _can_audit(self) -> bool:
+        """Whether the audit log takes lines; a failing one is tried again here, where no photo depends on it."""
+        if self.audit is not None and self.audit.is_failing:
+            with contextlib.suppress(OSError):
+                self.audit.reopen()
+        return self.audit is None or not self.audit.is_failing
 
     async def _metrics(self, _: Request) -> Response:
         return Response(self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
 class _Refusal(HTTPException):
-    """A neutral answer for the wire, with its reason for the log."""
+    """A neutral answer for the wire, with its reason for the log and, for 503, a label for the metrics."""
 
-    def __init__(self, status: int, body: str, reason: str, response_headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, body: str, reason: str, response_headers: dict[str, str] | None = None, why: str = ""
+    ) -> None:
         super().__init__(status, body, response_headers)
         self.reason = reason
+        self.why = why
 
 
 async def _disconnect(request: Request) -> None:

@@ -26,6 +26,16 @@ class Parser(argparse.ArgumentParser):
         """Raise `HidemiaError` with the way to the help."""
         raise usage_error(f"{message}; see {self.prog} --help")
 
+    def add_signature(self) -> None:
+        """Add `--require-signature`, which gives a list of files, or None."""
+        self.add_argument(
+            "--require-signature",
+            action="append",
+            type=Path,
+            metavar="KEYFILE",
+            help="refuse a bundle that the holder of this public key (Ed25519, PEM) did not sign; may be repeated",
+        )
+
     def add_engine(self) -> None:
         """Add `--precision`, `--engine`, `--device` and `--threads`; `engine_settings` reads them."""
         self.add_argument("--precision", choices=get_args(Precision), help="default: the bundle's first")

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Protocol
 
 import numpy as np
 
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.errors import EngineError, HidemiaError
 
-__all__ = ["Batcher", "Busy"]
+__all__ = ["Batcher", "Batching", "Busy", "analyze_batch"]
 
 logger = logging.getLogger(__name__)
 
 
 class Busy(Exception):  # noqa: N818  a signal to the app, which turns it into 503, and never an error of the caller
-    """The photo was not analysed: the queue is full, its time is over, or the server shuts down."""
+    """The photo was not analysed.
+
+    Args:
+        message: For the log.
+        why: `full` queue, `late` photo, or server `stopping`: the label of its metric.
+    """
+
+    def __init__(self, message: str, why: str = "full") -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class Batching(Protocol):
+    """What the app asks of whatever gathers its photos: `Batcher` in one process, Ray's on a cluster."""
+
+    @property
+    def waiting(self) -> int:
+        """Photos in the queue."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether photos are accepted."""
+
+    def submit(self, stego: Image) -> Future[Image] | asyncio.Future[Image]:
+        """Queue a photo, or raise `Busy`."""
+
+    def close(self) -> None:
+        """Refuse new photos and finish those accepted."""
 
 
 @dataclass(slots=True)
@@ -90,9 +119,9 @@ class Batcher:
         """
         with self._lock:  # so that nothing is accepted after the end mark
             if not self.is_open:
-                raise Busy("the server shuts down")
+                raise Busy("the server shuts down", "stopping")
             if self._queue.qsize() >= self._queue_size:
-                raise Busy(f"the queue of {self._queue_size} is full")
+                raise Busy(f"the queue of {self._queue_size} is full", "full")
             job = _Job(stego, monotonic() + self.deadline_s)
             self._queue.put(job)
         return job.future
@@ -133,21 +162,15 @@ class Batcher:
         if not job.future.set_running_or_notify_cancel():
             return False
         if monotonic() > job.deadline:
-            job.future.set_exception(Busy(f"the photo waited longer than {self.deadline_s:g} s"))
+            job.future.set_exception(Busy(f"the photo waited longer than {self.deadline_s:g} s", "late"))
             return False
         return True
 
     def _run(self, batch: list[_Job]) -> None:
         start = monotonic()
         try:
-            replies = self._analyze(np.stack([job.stego for job in batch]))
-            if len(replies) != len(batch):
-                raise EngineError(f"analyze: expected {len(batch)} replies, got {len(replies)}; export again")
-        except Exception as error:
-            # Whatever the engine raised, those who wait must hear of it and the worker must go on.
-            if not isinstance(error, HidemiaError):
-                logger.exception("the engine failed")
-                error = EngineError(f"analyze: {type(error).__name__}: {error}")
+            replies = analyze_batch(self._analyze, [job.stego for job in batch])
+        except HidemiaError as error:
             for job in batch:
                 job.future.set_exception(error)
             return
@@ -156,3 +179,28 @@ class Batcher:
             job.future.set_result(reply)
         if self._observe:
             self._observe(len(batch), start - min(job.arrived for job in batch), took)
+
+
+def analyze_batch(analyze: Callable[[Image], Image], photos: Sequence[Image]) -> Image:
+    """Make one engine call.
+
+    Args:
+        analyze: Takes uint8 (N, S, S, 3), returns the same shape.
+        photos: uint8 (S, S, 3) each.
+
+    Returns:
+        uint8 (N, S, S, 3).
+
+    Raises:
+        HidemiaError: Whatever the engine raised: those who wait must hear of it and the worker must go on.
+    """
+    try:
+        replies = analyze(np.stack(photos))
+        if len(replies) != len(photos):
+            raise EngineError(f"analyze: expected {len(photos)} replies, got {len(replies)}; export again")
+    except HidemiaError:
+        raise
+    except Exception as error:
+        logger.exception("the engine failed")
+        raise EngineError(f"analyze: {type(error).__name__}: {error}") from error
+    return replies

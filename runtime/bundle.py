@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hidemia.runtime import folder, permissions, signature
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.errors import BundleError
 from hidemia.runtime.manifest import Graph, Manifest, Precision, Role, Verb
@@ -22,41 +24,58 @@ class Bundle:
     Attributes:
         path: Its folder.
         manifest: What it says about itself.
+        manifest_sha256: Of the file's bytes, by which a result names its model.
     """
 
     path: Path
     manifest: Manifest
+    manifest_sha256: str = ""
 
     @classmethod
-    def open(cls, path: str | Path, role: Role) -> Bundle:
+    def open(
+        cls, path: str | Path, role: Role | None = None, *, trusted_keys: Sequence[str | Path] | None = None
+    ) -> Bundle:
         """Read the manifest and see that every file it names is there and has its size.
 
         Args:
             path: The bundle's folder.
-            role: What it is needed for.
+            role: What it is needed for; either when None.
+            trusted_keys: Files with Ed25519 public keys in PEM, one of which must have signed the manifest, before
+                anything in it is believed. When None no signature is asked for, and one that is there is not read.
 
         Raises:
-            BundleError: No bundle, a damaged one, one of a newer schema, or one of the other role.
+            BundleError: No bundle, a damaged or unsigned one, one of a newer schema, or one of the other role.
+            HidemiaError: A trusted key cannot be read.
         """
+        bundle = cls.described(path, role, trusted_keys=trusted_keys)
+        for graph in bundle.manifest.graphs:
+            bundle._check_size(graph)
+        return bundle
+
+    @classmethod
+    def described(
+        cls, path: str | Path, role: Role | None = None, *, trusted_keys: Sequence[str | Path] | None = None
+    ) -> Bundle:
+        """Read the manifest and nothing else; arguments and errors are those of `open`."""
         path = Path(path)
         file = path / manifests.FILE_NAME
         try:
-            data = _read(file, _MAX_MANIFEST_BYTES)
+            data = folder.read(path, file, _MAX_MANIFEST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             raise BundleError(
-                f"{path}: expected a {role} bundle, got no {manifests.FILE_NAME}; name the folder that holds it",
+                f"{path}: expected a {role or 'client or server'} bundle, got no {manifests.FILE_NAME}; "
+                "name the folder that holds it",
                 exit_code=2,
             ) from None
+        if trusted_keys is not None:
+            _check_signature(path, data, trusted_keys)
         manifest = manifests.load(data, str(file))
-        if manifest.role != role:
+        if role is not None and manifest.role != role:
             raise BundleError(
                 f"{path}: expected a {role} bundle, got a {manifest.role} bundle; name the {role} folder",
                 exit_code=2,
             )
-        bundle = cls(path, manifest)
-        for graph in manifest.graphs:
-            bundle._check_size(graph)
-        return bundle
+        return cls(path, manifest, hashlib.sha256(data).hexdigest())
 
     def graph(
         self, verb: Verb, *, batch: int = 1, precision: Precision | None = None, backend: str = "onnxruntime"
@@ -76,7 +95,7 @@ class Bundle:
             if (
                 graph.verb == verb
                 and graph.serves(batch)
-                and backend in graph.backends
+                and graph.runs_on(backend)
                 and precision in (None, graph.precision)
             ):
                 return graph
@@ -99,7 +118,7 @@ class Bundle:
         """
         file = self.path / graph.path
         self._check_size(graph)
-        data = _read(file, graph.size_bytes)
+        data = folder.read(self.path, file, graph.size_bytes)
         got = hashlib.sha256(data).hexdigest()
         if got != graph.sha256:
             raise BundleError(
@@ -117,11 +136,20 @@ class Bundle:
         for graph in self.manifest.graphs:
             self.read(graph)
 
+    def check_unshared(self) -> None:
+        """Refuse a private client bundle that other accounts can read; public weights and servers are no secret.
+
+        Raises:
+            BundleError: Its group or others can read a graph.
+        """
+        if self.manifest.role == "client" and not self.manifest.public_key:
+            permissions.check_unshared(self.path, [self.path / graph.path for graph in self.manifest.graphs])
+
     def _check_size(self, graph: Graph) -> None:
         file = self.path / graph.path
         try:
-            got = file.stat().st_size
-        except OSError as error:
+            got = folder.size(self.path, file)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise BundleError(
                 f"{file}: expected a file of the bundle, got {error.strerror}; install the bundle again"
             ) from None
@@ -132,12 +160,10 @@ class Bundle:
             )
 
 
-def _read(file: Path, max_bytes: int) -> bytes:
-    """Read at most `max_bytes` + 1, so that a file swapped for a huge one costs no memory."""
+def _check_signature(path: Path, data: bytes, trusted_keys: Sequence[str | Path]) -> None:
+    file = path / signature.FILE_NAME
     try:
-        with file.open("rb") as stream:
-            return stream.read(max_bytes + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except OSError as error:
-        raise BundleError(f"{file}: expected a readable file, got {error.strerror}; check its permissions") from None
+        found: bytes | None = folder.read(path, file, signature.SIZE_BYTES)
+    except FileNotFoundError:
+        found = None
+    signature.check(data, found, trusted_keys, str(file))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -19,8 +21,10 @@ from hidemia.runtime.engine import Arrays, Engine, EngineSettings, open_engine
 from hidemia.runtime.errors import EngineError, ImageError, ReplyError
 from hidemia.runtime.manifest import Manifest, Precision
 from hidemia.runtime.result import Integrity, Result
+from hidemia.runtime.scaling import Scaling
 
 if TYPE_CHECKING:
+    from hidemia.runtime.stream import Frame, Stream
     from hidemia.runtime.transport import Transport
 
 __all__ = ["Client"]
@@ -31,8 +35,9 @@ SEALED = 0.5  # agreement from which a tile carries the seal; trained to 1, and 
 class Client:
     """The hide and recover networks of a bundle, loaded. Made by `Client.load`; safe across threads."""
 
-    def __init__(self, manifest: Manifest, hider: Engine, recoverer: Engine) -> None:
+    def __init__(self, manifest: Manifest, hider: Engine, recoverer: Engine, *, manifest_sha256: str) -> None:
         self.manifest = manifest
+        self.manifest_sha256 = manifest_sha256
         self._hider = hider
         self._recoverer = recoverer
 
@@ -43,6 +48,8 @@ class Client:
         *,
         precision: Precision | None = None,
         engine: EngineSettings | None = None,
+        trusted_keys: Sequence[str | Path] | None = None,
+        shared_ok: bool = False,
     ) -> Client:
         """Open a client bundle and make both engines ready.
 
@@ -50,16 +57,21 @@ class Client:
             path: The bundle's folder.
             precision: The manifest's first when None.
             engine: What runs the graphs, and where; ONNX Runtime on the CPU when None.
+            trusted_keys: Files with Ed25519 public keys, one of which must have signed the bundle; see `Bundle.open`.
+            shared_ok: Load a private bundle although other accounts on this machine can read it.
 
         Raises:
-            BundleError: No bundle, a damaged one, or one of another role.
+            BundleError: No bundle, a damaged or unsigned one, one of another role, or one that others can read.
             EngineError: The engine is absent or cannot run it.
+            HidemiaError: A trusted key cannot be read.
         """
-        bundle = Bundle.open(path, "client")
+        bundle = Bundle.open(path, "client", trusted_keys=trusted_keys)
+        if not shared_ok:
+            bundle.check_unshared()
         settings = engine or EngineSettings()
         graphs = [bundle.graph(verb, precision=precision, backend=settings.backend) for verb in ("hide", "recover")]
         hider, recoverer = (open_engine(bundle, graph, settings) for graph in graphs)
-        return cls(bundle.manifest, hider, recoverer)
+        return cls(bundle.manifest, hider, recoverer, manifest_sha256=bundle.manifest_sha256)
 
     @property
     def image_size_px(self) -> int:
@@ -173,9 +185,79 @@ class Client:
             token=token,
         )
 
+    def stream(
+        self,
+        frames: Iterable[Image],
+        url: str | Transport,
+        *,
+        covers: CoverPool,
+        count: int | None = None,
+        rate: float | None = None,
+        duration_s: float | None = None,
+        window: int = 8,
+        stop_on_error: bool = False,
+        public_key_ok: bool = False,
+        token: str | None = None,
+    ) -> Stream:
+        """Make the trip of every frame, several at a time, in order.
+
+        Args:
+            frames: Secrets, uint8 (H, W, 3), RGB. Read in a thread of its own, never more than `window` ahead.
+            url: The server's address, or a `Transport` with settings of its own, which then count.
+            covers: The pool that gives each frame its cover.
+            count: End after so many frames, for which the pool must have covers now.
+            rate: Or the frames a second that will come,
+            duration_s: and for how long: `count` is their product, rounded up.
+            window: Frames that are on their way, or done and not yet taken, at most.
+            stop_on_error: End after the first frame that failed; go on with the next one otherwise.
+            public_key_ok: Send to other machines with weights that anyone can download.
+            token: Bearer token of the server.
+
+        Returns:
+            An iterator of `Frame`, one for each frame, in order: a result or the error that it met. Use it as a
+            context, or close it.
+
+        Raises:
+            CoverError: The pool cannot feed it; nothing was sent.
+            TransportError: The address is wrong or must not be sent to.
+        """
+        from hidemia.runtime import stream  # noqa: PLC0415  it brings httpx, for those who send
+
+        return stream.start(
+            self,
+            frames,
+            url,
+            covers=covers,
+            count=stream.frame_count(count, rate, duration_s),
+            window=window,
+            stop_on_error=stop_on_error,
+            public_key_ok=public_key_ok,
+            token=token,
+        )
+
+    # Engines are called from threads in any case, for they block; so the trip needs no second, asynchronous code.
+
+    async def hide_async(self, secret: Image, cover: Image) -> Image:
+        """As `hide`, in a thread."""
+        return await asyncio.to_thread(self.hide, secret, cover)
+
+    async def recover_async(self, reply: Image, *, sent: Image, size: tuple[int, int] | None = None) -> Result:
+        """As `recover`, in a thread."""
+        return await asyncio.to_thread(self.recover, reply, sent=sent, size=size)
+
     async def send_async(self, secret: Image, url: str | Transport, **settings: Any) -> Result:
-        """As `send`, off the event loop."""
+        """As `send`, in a thread."""
         return await asyncio.to_thread(lambda: self.send(secret, url, **settings))
+
+    async def stream_async(
+        self, frames: Iterable[Image] | AsyncIterable[Image], url: str | Transport, **settings: Any
+    ) -> AsyncGenerator[Frame, None]:
+        """As `stream`, from an iterable or an asynchronous one. Cancelling it sends no further frame."""
+        from hidemia.runtime import stream  # noqa: PLC0415  it brings httpx, for those who send
+
+        async with contextlib.aclosing(stream.run_async(self, frames, url, settings)) as outcomes:
+            async for frame in outcomes:
+                yield frame
 
     def close(self) -> None:
         """Give both engines' memory back."""
@@ -245,6 +327,7 @@ class Client:
             mask=mask,
             label=label,
             integrity=integrity,
+            scaling=Scaling(*(size or (self.image_size_px, self.image_size_px)), self.image_size_px),
             timings_ms=timings_ms,
         )
 

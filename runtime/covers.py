@@ -36,10 +36,10 @@ class CoverPool:
     Args:
         folder: Private photos, searched with its subfolders: PNG, JPEG, BMP or TIFF. Never published ones.
         ledger: The record of what was used, or its path; the user's own when None.
-        warn_below: Log a warning when fewer tiles than this are left.
+        warn_below: Log one warning when fewer tiles than this are left.
 
     Raises:
-        CoverError: No such folder, or no photo in it.
+        CoverError: No such folder, no photo in it, or a damaged ledger.
     """
 
     def __init__(self, folder: str | Path, ledger: Ledger | str | Path | None = None, *, warn_below: int = 16) -> None:
@@ -51,8 +51,11 @@ class CoverPool:
         self._photos = sorted(file for file in self.folder.rglob("*") if file.suffix.lower() in _SUFFIXES)
         if not self._photos:
             raise CoverError(f"{folder}: expected photos as covers, got none; add some", exit_code=2)
+        self.ledger.check()
         self._lock = threading.Lock()
         self._shelves: dict[int, _Shelf] = {}
+        self._warned: set[int] = set()
+        self._unreadable: set[Path] = set()
         # A frozen frame is sent again and again: its tile must not cost a search of the folder each time.
         self._recent: deque[tuple[bytes, int, Image]] = deque(maxlen=_RECENT)
 
@@ -73,7 +76,7 @@ class CoverPool:
             for past, past_size_px, tile in self._recent:
                 if (past, past_size_px) == (binding, size_px):
                     return tile
-            shelf = self._shelves.setdefault(size_px, _Shelf(self._photos, self.ledger, size_px))
+            shelf = self._shelves.setdefault(size_px, _Shelf(self._photos, self._unreadable, self.ledger, size_px))
             again = shelf.find(self.ledger.bound_to(binding))
             if again is not None:
                 self._recent.append((binding, size_px, again))
@@ -92,9 +95,47 @@ class CoverPool:
             f"{len(self._photos)} photos; add private photos"
         )
 
+    def left(self, size_px: int, *, enough: int | None = None) -> int:
+        """Count the tiles that were never used. It reads photos, so it takes its time.
+
+        Args:
+            size_px: The tile's side.
+            enough: Stop counting there; a pool of many photos is then not read to its end.
+
+        Returns:
+            The number of unused tiles, at most `enough`. Another process may take some of them meanwhile.
+
+        Raises:
+            CoverError: The ledger cannot be read.
+        """
+        shelf = _Shelf(self._photos, self._unreadable, self.ledger, size_px)
+        keys: set[bytes] = set()  # a copy of a photo adds nothing
+        while enough is None or len(keys) < enough:
+            shelf.ready.clear()  # counted, not kept
+            shelf.fill(1)
+            if not shelf.ready:
+                return len(keys)
+            keys.update(key for key, _ in shelf.ready)
+        return enough
+
+    def require(self, count: int, size_px: int) -> None:
+        """See that so many tiles are left.
+
+        Raises:
+            CoverError: Fewer are, or the ledger cannot be read.
+        """
+        left = self.left(size_px, enough=count)
+        if left < count:
+            raise CoverError(
+                f"{self.folder}: expected {count} unused tiles of {size_px}x{size_px} px, got {left} in "
+                f"{len(self._photos)} photos; add private photos or ask for fewer frames"
+            )
+
     def _warn(self, shelf: _Shelf, size_px: int) -> None:
+        """Say once that few are left; when none is, `take` says so."""
         shelf.fill(self.warn_below)
-        if len(shelf.ready) < self.warn_below:
+        if len(shelf.ready) < self.warn_below and size_px not in self._warned:
+            self._warned.add(size_px)
             logger.warning(
                 "%s: %d covers of %dx%d px are left; add photos",
                 self.folder,
@@ -107,9 +148,10 @@ class CoverPool:
 class _Shelf:
     """Tiles of one size, cut photo by photo as they are needed."""
 
-    def __init__(self, photos: list[Path], ledger: Ledger, size_px: int) -> None:
+    def __init__(self, photos: list[Path], unreadable: set[Path], ledger: Ledger, size_px: int) -> None:
         self.ready: deque[tuple[bytes, Image]] = deque()
-        self._readable = list(photos)
+        self._photos = photos
+        self._unreadable = unreadable
         self._unread = deque(photos)
         self._ledger = ledger
         self._size_px = size_px
@@ -135,7 +177,7 @@ class _Shelf:
         """The tile with one of these keys; looks through every photo, which only a retry has to do."""
         if not keys:
             return None
-        for file in list(self._readable):
+        for file in self._photos:
             cut = self._cut(file) or {}
             for key in keys & cut.keys():
                 return cut[key]
@@ -145,8 +187,8 @@ class _Shelf:
         try:
             image = photo.load(file)
         except ImageError as error:
-            if file in self._readable:
-                self._readable.remove(file)  # once is enough to say it
+            if file not in self._unreadable:  # once is enough to say it
+                self._unreadable.add(file)
                 logger.warning("left out of the covers: %s", error)
             return None
         return {pixels_key(tile): tile for tile in tiles(image, self._size_px) if is_usable(tile)}

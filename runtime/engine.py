@@ -1,6 +1,7 @@
 """Running one graph: a small interface, what may be asked of it, and the one way to get an engine.
 
-Each backend is a module of its own that is imported when it is asked for: `onnx_engine` is ONNX Runtime.
+Each backend is a module of its own that is imported when it is asked for: `onnx_engine` is ONNX Runtime,
+`openvino_engine` OpenVINO, `tensorrt_engine` runs the plans that `hidemia build` makes.
 """
 
 from __future__ import annotations
@@ -22,12 +23,20 @@ from hidemia.runtime.manifest import Graph
 __all__ = ["DEVICES", "Arrays", "Backend", "Engine", "EngineSettings", "open_engine", "usable_threads"]
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
-Backend: TypeAlias = Literal["onnxruntime"]
+Backend: TypeAlias = Literal["onnxruntime", "openvino", "tensorrt"]
 
-DEVICES: dict[str, tuple[str, ...]] = {"onnxruntime": ("cpu", "cuda", "tensorrt")}
-"""Where each backend can run a graph; for ONNX Runtime, its execution providers."""
+DEVICES: dict[str, tuple[str, ...]] = {
+    "onnxruntime": ("cpu", "cuda", "tensorrt"),
+    "openvino": ("cpu", "gpu"),
+    "tensorrt": ("cuda", "pycuda"),
+}
+"""Where each backend can run a graph: for ONNX Runtime, its execution providers; for TensorRT, whose CUDA context."""
 
-_OPENERS = {"onnxruntime": "hidemia.runtime.onnx_engine:OnnxEngine"}
+_OPENERS = {
+    "onnxruntime": "hidemia.runtime.onnx_engine:OnnxEngine",
+    "openvino": "hidemia.runtime.openvino_engine:OpenVinoEngine",
+    "tensorrt": "hidemia.runtime.tensorrt_engine:TensorrtEngine",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +47,18 @@ class EngineSettings:
         backend: The inference engine, a key of `DEVICES`.
         device: Where it runs, one of the backend's `DEVICES`.
         threads: Threads of one run on the CPU; `usable_threads()` when None.
+        gpu: Which of several GPUs, from 0; with ONNX Runtime and OpenVINO.
+        memory_mib: Most memory that one graph may take on the GPU with ONNX Runtime; no limit when None.
 
     Raises:
-        EngineError: A value that no backend knows.
+        EngineError: A value that no backend knows, or one that it could not keep.
     """
 
     backend: Backend = "onnxruntime"
     device: str = "cpu"
     threads: int | None = None
+    gpu: int = 0
+    memory_mib: int | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in get_args(Backend):
@@ -60,6 +73,17 @@ class EngineSettings:
             )
         if self.threads is not None and self.threads < 1:
             raise EngineError(f"threads: expected at least 1, got {self.threads}; leave it out", exit_code=2)
+        chooses = self.backend != "tensorrt" and self.device != "cpu"
+        if self.gpu < 0 or (self.gpu and not chooses):
+            expected = "a number from 0" if chooses else f"0 with {self.backend} on {self.device}"
+            raise EngineError(f"gpu: expected {expected}, got {self.gpu}; leave it out", exit_code=2)
+        limited = self.backend == "onnxruntime" and self.device != "cpu"
+        if self.memory_mib is not None and (self.memory_mib < 1 or not limited):
+            raise EngineError(
+                f"memory_mib: expected at least 1, with ONNX Runtime on cuda or tensorrt, got {self.memory_mib} on "
+                f"{self.device}; leave it out, and limit the process where the engine cannot",
+                exit_code=2,
+            )
 
 
 class Engine(ABC):

@@ -10,7 +10,7 @@ from hidemia.runtime.errors import ImageError
 
 __all__ = ["PHOTO", "WIRE", "Format", "Header", "Limits", "check", "read"]
 
-Format: TypeAlias = Literal["PNG", "JPEG", "BMP", "TIFF"]
+Format: TypeAlias = Literal["PNG", "JPEG", "BMP", "TIFF", "DICOM"]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

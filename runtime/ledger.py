@@ -15,10 +15,12 @@ from hidemia.runtime.errors import CoverError
 __all__ = ["Ledger", "default_path", "pixels_key"]
 
 _WAIT_S = 30.0
+_VERSION = 1
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS cover (pixels BLOB PRIMARY KEY, binding BLOB NOT NULL) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS cover_binding ON cover (binding)",
     "CREATE TABLE IF NOT EXISTS spent (photo BLOB PRIMARY KEY) WITHOUT ROWID",
+    f"PRAGMA user_version = {_VERSION}",
 )
 
 
@@ -38,6 +40,20 @@ class Ledger:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = default_path() if path is None else Path(path)
+
+    def check(self) -> None:
+        """Read the whole ledger, about 6 s a million covers: a damaged one could call a used cover unused.
+
+        Raises:
+            CoverError: It is damaged. One that does not exist yet is not.
+        """
+        if not self.path.exists():
+            return
+        with self._transaction() as database:
+            # Each row is in the table and in its index, so that a single flipped bit is found.
+            (found,) = database.execute("PRAGMA integrity_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(" ".join(found.split()))
 
     def bind(self, cover: Image, binding: bytes) -> None:
         """Bind a cover to a secret for ever. Binding the same two again is allowed: it is a retry.
@@ -83,22 +99,53 @@ class Ledger:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         # A connection each time: no lock of ours, safe after a fork, and less than a millisecond.
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(self.path.parent)
             self.path.touch(mode=0o600, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
             with contextlib.closing(connection) as database:
-                # A bound cover stays bound when the power fails.
+                # A bound cover stays bound when the power fails: data, journal and folder reach the disk.
                 database.execute("PRAGMA synchronous = EXTRA")
                 database.execute("BEGIN IMMEDIATE")
-                for statement in _SCHEMA:
-                    database.execute(statement)
+                self._check_version(database)
                 yield database
                 database.execute("COMMIT")
         except (OSError, sqlite3.Error) as error:
             raise CoverError(
-                f"{self.path}: expected a ledger of covers that can be written, got: {error}; "
-                "free the disk or fix its permissions, never delete it"
+                f"{self.path}: expected a ledger of covers that can be written, got: {error}; {_advice(error)}"
             ) from error
+
+    def _check_version(self, database: sqlite3.Connection) -> None:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version > _VERSION:
+            raise CoverError(
+                f"{self.path}: expected a ledger of version {_VERSION} or older, got {version}; update hidemia"
+            )
+        if version < _VERSION:  # a new one, or of before it had a version
+            for statement in _SCHEMA:
+                database.execute(statement)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it for its owner alone, so that each survives a power cut."""
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and need not be
+        parent = os.open(folder.parent, os.O_RDONLY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+
+def _advice(error: OSError | sqlite3.Error) -> str:
+    if "locked" in str(error):
+        return "end the process that holds it, never delete it"
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        return "nobody knows which covers are used: keep it aside and begin a new one with new photos"
+    return "free the disk or fix its permissions, never delete it"
 
 
 def pixels_key(cover: Image) -> bytes:

@@ -6,10 +6,9 @@ import hashlib
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, TypeAlias
 
-import msgspec
 from msgspec import Meta, Struct
 
-from hidemia.runtime.errors import BundleError
+from hidemia.runtime import document
 
 __all__ = [
     "FILE_NAME",
@@ -35,20 +34,52 @@ Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
+GraphBytes = Annotated[int, Meta(ge=1, le=2**31)]  # the most that an ONNX file can have
 
 VERBS: dict[Role, tuple[Verb, ...]] = {"client": ("hide", "recover"), "server": ("analyze",)}
 
 
 class Tensor(Struct, frozen=True, kw_only=True):
-    """One input or output of a graph; a dimension that varies is given by name, `batch`."""
+    """One input or output of a graph: a MONAI Bundle's description of a tensor, and what pixels need beside it.
 
-    name: str
+    Attributes:
+        type: `image` for what has height and width, `probabilities` for one number a class.
+        format: `magnitude` for pixels and for a map of probabilities, `classes` for one number a class.
+        modality: `US`, `CT`, ... of a secret whose recipe says so, else `n/a`.
+        num_channels: Length of C in the layout; 1 where the layout has no C.
+        spatial_shape: Height and width in px; empty for classes.
+        value_range: Least and greatest value.
+        is_patch_data: Whether it is cut out of something larger; ours never are.
+        channel_def: What each channel holds, by its index as text.
+        shape: The whole shape in the order of the layout; a dimension that varies is given by name, `batch`.
+        layout: A letter a dimension: `NHWC`, `NHW` or `NC`.
+        colour_order: `RGB`; empty where channels are no colours.
+    """
+
+    name: Annotated[str, Meta(min_length=1)]
+    type: Literal["image", "probabilities"]
+    format: Literal["magnitude", "classes"]
+    modality: str = "n/a"
+    num_channels: Count
+    spatial_shape: list[Count]
     dtype: Literal["uint8", "float32"]
-    shape: list[int | str]
-    layout: str
-    colour: str
     value_range: tuple[float, float]
-    meaning: str
+    is_patch_data: bool = False
+    channel_def: dict[str, str]
+    shape: list[Count | Annotated[str, Meta(min_length=1)]]
+    layout: Literal["NHWC", "NHW", "NC"]
+    colour_order: Literal["RGB", ""]
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != len(self.layout):
+            raise ValueError(f"Expected a shape of {len(self.layout)} dimensions for {self.layout}, got {self.shape}")
+        size = dict(zip(self.layout, self.shape, strict=True))
+        if self.spatial_shape != [size[axis] for axis in "HW" if axis in size]:
+            raise ValueError(f"Expected the spatial_shape of {self.layout} {self.shape}, got {self.spatial_shape}")
+        if self.num_channels != size.get("C", 1):
+            raise ValueError(f"Expected the num_channels of {self.layout} {self.shape}, got {self.num_channels}")
+        if set(self.channel_def) != {str(channel) for channel in range(self.num_channels)}:
+            raise ValueError(f"Expected a channel_def for 0..{self.num_channels - 1}, got {list(self.channel_def)}")
 
 
 class Graph(Struct, frozen=True, kw_only=True):
@@ -56,20 +87,21 @@ class Graph(Struct, frozen=True, kw_only=True):
 
     Attributes:
         batch: Fewest and most images of one run; no upper bound when None.
-        backends: Engines it was checked with: `onnxruntime`, `openvino`, `tensorrt`.
-        form: For analyze: `one` is the per-sample kernel of MoDC, `any` its form for every batch.
+        backends: Engines it was checked with: `onnxruntime`, `openvino`, `tensorrt`. See `runs_on`.
+        form: For analyze: `one` is the per-sample kernel of MoDC, `any` its form for every batch. For hide and recover:
+            `tiled` has half the multiplications, for engines that gain by it; null is the form for every engine.
     """
 
     verb: Verb
     path: Annotated[str, Meta(min_length=1)]
     sha256: Sha256
-    size_bytes: Count
+    size_bytes: GraphBytes
     precision: Precision
     precision_achieved: str
     fp32_nodes: list[str]
     opset: int
     ir_version: int
-    form: Literal["one", "any"] | None
+    form: Literal["one", "any", "tiled"] | None
     batch: tuple[Count, Count | None]
     backends: list[str]
     inputs: list[Tensor]
@@ -77,13 +109,22 @@ class Graph(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.path)
-        if path.is_absolute() or ".." in path.parts or "\\" in self.path or ":" in self.path:
+        if (
+            path.is_absolute()
+            or not path.parts
+            or ".." in path.parts
+            or any(sign in "\\:" or not sign.isprintable() for sign in self.path)
+        ):
             raise ValueError(f"Expected a path inside the bundle, got {self.path!r}")
 
     def serves(self, batch: int) -> bool:
         """Whether one run takes `batch` images."""
         fewest, most = self.batch
         return fewest <= batch and (most is None or batch <= most)
+
+    def runs_on(self, backend: str) -> bool:
+        """Whether an engine may be asked to run it. TensorRT may: its plans are made and checked on the device."""
+        return backend in self.backends or (backend == "tensorrt" and self.form != "tiled")
 
 
 class ReplyLimits(Struct, frozen=True, kw_only=True):
@@ -147,10 +188,6 @@ class Manifest(Struct, frozen=True, kw_only=True):
         return '"' + hashlib.sha256(self.pair_id.encode()).hexdigest()[:16] + '"'
 
 
-class _Version(Struct):
-    schema_version: int
-
-
 def load(data: bytes, name: str = FILE_NAME) -> Manifest:
     """Parse and check a manifest.
 
@@ -159,20 +196,11 @@ def load(data: bytes, name: str = FILE_NAME) -> Manifest:
         name: Its path in errors.
 
     Raises:
-        BundleError: Not JSON, a key missing or of another type, or written for a newer schema.
+        BundleError: Not JSON, a key missing, doubled or of another type, or written for a newer schema.
     """
-    try:
-        version = msgspec.json.decode(data, type=_Version).schema_version
-        if version != SCHEMA_VERSION:
-            raise BundleError(
-                f"{name}: expected schema version {SCHEMA_VERSION}, got {version}; "
-                + ("update hidemia" if version > SCHEMA_VERSION else "export the bundle again")
-            )
-        return msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{name}: not a valid manifest: {error}; export the bundle again") from None
+    return document.decode(data, Manifest, schema_version=SCHEMA_VERSION, name=name, mend="export the bundle again")
 
 
 def dump(manifest: Manifest) -> bytes:
     """Write a manifest canonically: keys sorted, two spaces, a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+    return document.encode(manifest)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.runtime.arrays import Image
+from hidemia.runtime.dicom.record import Source
+from hidemia.runtime.scaling import Scaling
 
 __all__ = ["Integrity", "Result"]
 
@@ -42,7 +44,9 @@ class Result:
         mask: uint8 (H, W), 0 or 255, at the size asked for; None in classification.
         label: The most probable class; None in segmentation.
         integrity: How the reply relates to what was sent.
+        scaling: How the secret became the network's square, and the mask the secret's size again.
         timings_ms: What each step took, by name.
+        source: Where in which DICOM file the secret was and how it became 8 bits; None for other secrets.
     """
 
     task: Literal["segmentation", "classification"]
@@ -51,4 +55,6 @@ class Result:
     mask: Image | None
     label: str | None
     integrity: Integrity
+    scaling: Scaling
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    source: Source | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ class Server:
         *,
         precision: Precision | None = None,
         engine: EngineSettings | None = None,
+        trusted_keys: Sequence[str | Path] | None = None,
     ) -> Server:
         """Open a server bundle and make its engines ready.
 
@@ -36,19 +38,23 @@ class Server:
             path: The bundle's folder.
             precision: The manifest's first when None.
             engine: What runs the graphs, and where; ONNX Runtime on the CPU when None.
+            trusted_keys: Files with Ed25519 public keys, one of which must have signed the bundle; see `Bundle.open`.
 
         Raises:
-            BundleError: No bundle, a damaged one, or one of another role.
+            BundleError: No bundle, a damaged or unsigned one, or one of another role.
             EngineError: The engine is absent or cannot run it.
+            HidemiaError: A trusted key cannot be read.
         """
-        bundle = Bundle.open(path, "server")
+        bundle = Bundle.open(path, "server", trusted_keys=trusted_keys)
         settings = engine or EngineSettings()
         chosen = bundle.graph("analyze", precision=precision, backend=settings.backend)
         graphs = [
             graph
             for graph in bundle.manifest.graphs
-            if graph.verb == "analyze" and graph.precision == chosen.precision and settings.backend in graph.backends
+            if graph.verb == "analyze" and graph.precision == chosen.precision and graph.runs_on(settings.backend)
         ]
+        if settings.device == "cpu":
+            graphs = [chosen]  # photo by photo through the mixed kernel is faster there (docs/modc.md), and smaller
         return cls(
             bundle.manifest,
             [(graph, open_engine(bundle, graph, settings)) for graph in graphs],

@@ -6,8 +6,9 @@ import contextlib
 import ipaddress
 import logging
 import ssl
+import threading
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 
 import httpx
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 PATH = "/v1/photos"
 
 _BUSY = (502, 503, 504)
+# A process that dies under a photo is a 500 from the gateway before it, and another one may live.
+_AGAIN = (500, *_BUSY)
 _MAX_REPLY_BYTES = 64 << 20
 _MAX_WAIT_S = 60.0
 
@@ -103,18 +106,24 @@ class Transport:
                 exit_code=2,
             )
 
-    def exchange(self, photo: bytes, *, etag: str) -> bytes:
+    def exchange(
+        self, photo: bytes, *, etag: str, patience_s: float = 0.0, cancelled: threading.Event | None = None
+    ) -> bytes:
         """Send a photo and return the answer's bytes.
 
         Args:
             photo: One PNG. Every attempt sends these bytes.
             etag: The manifest's; a server of another model has another one.
+            patience_s: How long a server that says it is busy is asked again without its counting as an attempt.
+            cancelled: When set, no further attempt is made.
 
         Raises:
             TransportError: No attempt got an answer, or the server refused the photo.
             ReplyError: The server runs another model.
         """
-        for attempt in range(1, self._attempts + 1):
+        attempt, patient_until = 0, monotonic() + patience_s
+        while True:
+            attempt += 1
             wait_s = min(0.2 * 2 ** (attempt - 1), 5.0)
             try:
                 status, headers, body = self._post(photo)
@@ -132,13 +141,16 @@ class Transport:
                 failure = TransportError(
                     f"{self._shown}: expected status 200, got {status} {_text(body)}; {_advice(status)}"
                 )
-                if status not in _BUSY:
+                if status not in _AGAIN:
                     raise failure
                 wait_s = _retry_after_s(headers, wait_s)
-            if attempt < self._attempts:
-                logger.info("attempt %d of %d: %s", attempt, self._attempts, failure)
-                sleep(wait_s)
-        raise failure
+                if monotonic() + wait_s < patient_until:
+                    attempt -= 1
+            if attempt >= self._attempts:
+                raise failure
+            logger.info("attempt %d of %d: %s", attempt, self._attempts, failure)
+            if _is_cancelled(wait_s, cancelled):
+                raise failure
 
     def close(self) -> None:
         """Close the connection that is kept for the next photo."""
@@ -194,6 +206,14 @@ def _tls(ca_file: str | Path | None, client_cert: tuple[str, str] | None) -> ssl
             f"tls: expected readable certificate files, got: {error}; check their paths", exit_code=2
         ) from None
     return context
+
+
+def _is_cancelled(wait_s: float, cancelled: threading.Event | None) -> bool:
+    """Wait, unless it is cancelled before or meanwhile."""
+    if cancelled is not None:
+        return cancelled.wait(wait_s)
+    sleep(wait_s)
+    return False
 
 
 def _is_final(error: httpx.TransportError) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from hidemia.runtime.transport import Transport
 if TYPE_CHECKING:
     from hidemia.runtime.client import Client
 
-__all__ = ["binding", "send", "take"]
+__all__ = ["Sent", "arrive", "binding", "depart", "send", "take"]
 
 
 def send(
@@ -39,23 +41,65 @@ def send(
     with contextlib.ExitStack() as stack:
         carrier = stack.enter_context(Transport(url, token=token)) if isinstance(url, str) else url
         carrier.check(client.manifest, public_key_ok=public_key_ok)
-        clock = _Clock()
-        taken = take(client.manifest, secret, covers=covers, cover=cover, allow_reuse=allow_reuse)
-        clock.lap("cover")
-        stego = client.hide(secret, taken)
-        clock.lap("hide")
-        sent = png.encode(stego)
-        clock.lap("encode")
-        answer = carrier.exchange(sent, etag=client.manifest.etag)
-        clock.lap("exchange")
-        try:
-            reply = png.decode(answer, name="reply")
-            clock.lap("decode")
-            result = client.recover(reply, sent=stego, size=(secret.shape[0], secret.shape[1]))
-        except ImageError as error:
-            # The caller's images are fine: what came back is not.
-            raise ReplyError(str(error)) from error
-        return dataclasses.replace(result, timings_ms={**clock.laps_ms, **result.timings_ms})
+        sent = depart(client, secret, covers=covers, cover=cover, allow_reuse=allow_reuse)
+        return arrive(client, sent, carrier.exchange(sent.photo, etag=client.manifest.etag))
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the device keeps of a secret that is on its way.
+
+    Attributes:
+        stego: uint8 (S, S, 3), RGB.
+        photo: Its PNG. Every attempt sends these bytes.
+        size: Height and width of the secret.
+        timings_ms: What each step took.
+        left: When the PNG was ready, by `perf_counter`.
+    """
+
+    stego: Image
+    photo: bytes
+    size: tuple[int, int]
+    timings_ms: Mapping[str, float]
+    left: float
+
+
+def depart(
+    client: Client,
+    secret: Image,
+    *,
+    covers: CoverPool | None = None,
+    cover: Image | None = None,
+    allow_reuse: bool = False,
+) -> Sent:
+    """The first half of a trip, up to the photo that leaves; arguments and errors as in `take` and `Client.hide`."""
+    clock = _Clock()
+    taken = take(client.manifest, secret, covers=covers, cover=cover, allow_reuse=allow_reuse)
+    clock.lap("cover")
+    stego = client.hide(secret, taken)
+    clock.lap("hide")
+    photo = png.encode(stego)
+    clock.lap("encode")
+    return Sent(stego, photo, (secret.shape[0], secret.shape[1]), clock.laps_ms, perf_counter())
+
+
+def arrive(client: Client, sent: Sent, answer: bytes) -> Result:
+    """The second half of a trip: from the answer's bytes to the result.
+
+    Raises:
+        ReplyError: No answer to this photo, or a damaged one.
+        EngineError: The engine failed.
+    """
+    clock = _Clock(sent.left)
+    clock.lap("exchange")
+    try:
+        reply = png.decode(answer, name="reply")
+        clock.lap("decode")
+        result = client.recover(reply, sent=sent.stego, size=sent.size)
+    except ImageError as error:
+        # The caller's images are fine: what came back is not.
+        raise ReplyError(str(error)) from error
+    return dataclasses.replace(result, timings_ms={**sent.timings_ms, **clock.laps_ms, **result.timings_ms})
 
 
 def take(
@@ -100,9 +144,9 @@ def binding(manifest: Manifest, secret: Image) -> bytes:
 class _Clock:
     """Laps of one trip, in ms, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: float | None = None) -> None:
         self.laps_ms: dict[str, float] = {}
-        self._last = perf_counter()
+        self._last = perf_counter() if since is None else since
 
     def lap(self, name: str) -> None:
         now = perf_counter()

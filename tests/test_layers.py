@@ -54,7 +54,8 @@ def test_the_runtime_never_imports(package):
 def test_importing_the_runtime_loads_no_engine_and_no_server():
     code = (
         "import sys, hidemia.runtime\n"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'openvino', 'starlette', 'uvicorn', 'httpx'}\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'openvino', 'starlette', 'uvicorn', 'httpx',\n"
+        "         'pydicom', 'highdicom'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -35,7 +35,7 @@ def test_the_wheel_holds_what_git_tracks(tmp_path):
 def test_every_verb_points_at_something():
     verbs = {point.name: point.load() for point in entry_points(group="hidemia.commands")}
     assert set(verbs) >= {
-        "demo", "hide", "analyze", "recover", "send", "serve", "evaluate", "export", "train", "doctor",
+        "demo", "hide", "analyze", "recover", "send", "serve", "evaluate", "export", "train", "doctor", "sign",
     }  # fmt: skip
     assert all(callable(verb) for verb in verbs.values())
 

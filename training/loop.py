@@ -64,16 +64,14 @@ class StageRun:
 
     def __init__(self, objective: Objective, fabric: Fabric, seed: int) -> None:
         self.objective, self.fabric, self.seed = objective, fabric, seed
-        system, config = objective.system, objective.config
+        system = objective.system
+        for part in (system, objective.aids):
+            part.requires_grad_(requires_grad=False)
         groups = []
-        for parts, rate, trains in (
-            ([system.hider], config.hider_rate, objective.trains_hider),
-            ([system.analyzer, system.head, objective.aids], config.analyzer_rate, objective.trains_analyzer),
-        ):
+        for parts, rate in objective.trained():
             for part in parts:
-                part.requires_grad_(trains)
-            if trains:
-                groups.append({"params": [p for part in parts for p in part.parameters()], "rate": rate})
+                part.requires_grad_(requires_grad=True)
+            groups.append({"params": [p for part in parts for p in part.parameters()], "rate": rate})
         optimizer = torch.optim.AdamW(groups, lr=1.0, weight_decay=1e-4)
         self.module, self.optimizer = fabric.setup(objective, optimizer)
         self.average = AveragedModel(system, multi_avg_fn=averaging, use_buffers=True)
@@ -174,7 +172,8 @@ def run_stage(
 
 def choose_experts(objective: Objective, seed: int, step: int | None) -> None:
     """Now and then activate every expert: one outside the top k gets no gradient and would never come back."""
-    explore = step is not None and random.Random(seed * 7919 + step).random() < ALL_EXPERTS  # noqa: S311
+    drawn = step is not None and random.Random(seed * 7919 + step).random() < ALL_EXPERTS  # noqa: S311
+    explore = drawn and objective.trains_analyzer
     for module in objective.system.analyzer.modules():
         if isinstance(module, MoDC) and module.k:
             module.active = len(module.candidates) if explore else module.k

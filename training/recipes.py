@@ -72,8 +72,9 @@ BUSI = Recipe(
         StageConfig("read", steps=900, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
         StageConfig("joint", steps=1500, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
         StageConfig("answer", steps=420, batch=8, size_px=224, analyzer_rate=4e-4),
-        StageConfig("answer", steps=300, batch=6, size_px=96, analyzer_rate=4e-4, seal_weight=1.0, blank=2),
-        StageConfig("answer", steps=60, batch=4, size_px=224, analyzer_rate=2e-4, seal_weight=1.0, blank=2),
+        StageConfig(
+            "seal", steps=120, batch=3, size_px=224, analyzer_rate=1e-2, seal_weight=1.0, blank=2, frozen_norms=True
+        ),
     ),
 )
 

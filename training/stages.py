@@ -7,6 +7,7 @@ that, so that the hider learns to hide what the analyzer can read. The order is:
 2. `Read`      hider and analyzer; the analyzer's features are supervised directly, nothing is recovered yet.
 3. `Joint`     hider and analyzer; the result travels back in the reply (Eq. 8, stage 3 of Algorithm 1).
 4. `Answer`    the analyzer alone on the frozen hider, at full size (stage 1 of Algorithm 1).
+5. `Seal`      the seal alone, on the finished analyzer.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class StageConfig:
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
         blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
+        frozen_norms: whether batch norm keeps the statistics it has, for batches too small to have any of their own.
     """
 
     objective: str
@@ -59,6 +61,7 @@ class StageConfig:
     reconstruct_weight: float = 10.0
     seal_weight: float = 0.0
     blank: int = 0
+    frozen_norms: bool = False
 
 
 class Aids(nn.Module):
@@ -90,6 +93,25 @@ class Objective(nn.Module):
     def __init__(self, system: System, aids: Aids, config: StageConfig) -> None:
         super().__init__()
         self.system, self.aids, self.config = system, aids, config
+
+    def trained(self) -> list[tuple[list[nn.Module], float]]:
+        """What the stage trains, each with its peak rate."""
+        analyzer: list[nn.Module] = [self.system.analyzer, self.system.head, self.aids]
+        groups: list[tuple[list[nn.Module], float]] = []
+        if self.trains_hider:
+            groups.append(([self.system.hider], self.config.hider_rate))
+        if self.trains_analyzer:
+            groups.append((analyzer, self.config.analyzer_rate))
+        return groups
+
+    def train(self, mode: bool = True) -> Objective:  # noqa: FBT001, FBT002 - as in torch
+        """Training mode, but for the batch norms where the stage freezes them."""
+        super().train(mode)
+        if self.config.frozen_norms:
+            for module in self.system.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The stego, and the pull that holds it to its cover."""
@@ -184,4 +206,35 @@ class Answer(Joint):
         return self._answered(stego, batch, done)[1]
 
 
-OBJECTIVES: dict[str, type[Objective]] = {"hide": Hide, "read": Read, "joint": Joint, "answer": Answer}
+class Seal(Objective):
+    """The seal, on an analyzer that is finished: no aids, and its U-Nets move a hundredth as fast as what writes it.
+
+    On frozen U-Nets it cannot tell a photo that carries something from one that does not.
+    """
+
+    trains_hider = trains_analyzer = False
+
+    def trained(self) -> list[tuple[list[nn.Module], float]]:
+        """The convolutions that write the seal, and the U-Nets they read."""
+        rate, analyzer = self.config.analyzer_rate, self.system.analyzer
+        return [([analyzer.seals], rate), ([analyzer.unets, analyzer.heads], rate / 100)]
+
+    def forward(self, batch: Batch, done: float) -> Losses:  # noqa: ARG002 - no schedule in this stage
+        count = len(batch.covers)
+        with torch.no_grad():
+            stego, _ = self._hidden(batch)
+            sent = torch.cat([stego, batch.covers[: self.config.blank]])
+            bands = split(dwt(sent))
+        features = self.system.analyzer.features(bands)
+        trip = self.system.answer(sent, transmit(self.system.analyzer.reply(bands, features)))
+        covers = torch.cat([batch.covers, batch.covers[: self.config.blank]])
+        agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)
+        hidden = torch.arange(len(sent), device=sent.device) < count
+        return {
+            "task": mia_loss(trip.logits[:count], self._truth(batch)),
+            "reply": self.config.reply_weight * beyond(percept_loss(trip.reply, covers), self.config.reply_limit),
+            "seal": self.config.seal_weight * seal_loss(agreed, hidden),
+        }
+
+
+OBJECTIVES: dict[str, type[Objective]] = {"hide": Hide, "read": Read, "joint": Joint, "answer": Answer, "seal": Seal}

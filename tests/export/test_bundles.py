@@ -1,4 +1,5 @@
 import json
+import stat
 
 import numpy as np
 import onnx
@@ -63,6 +64,7 @@ def test_manifests_agree(bundles):
         assert graph.precision_achieved.startswith("fp16 in ")
         assert graph.fp32_nodes
     assert client.graphs[0].fp32_nodes == []
+    assert all({"onnxruntime", "openvino"} <= set(graph.backends) for graph in client.graphs + server.graphs)
     assert set(client.weights_sha256) == {"hider"}
     assert set(server.weights_sha256) == {"analyzer"}
     assert server.reply_limits is None
@@ -96,10 +98,12 @@ def test_deterministic(bundles, weights, tmp_path):
 def test_measured_stays_out_of_the_manifest(bundles):
     measured = json.loads((bundles / "server" / "measured.json").read_text())
     one = measured["graphs"]["analyze.fp32.one.onnx"]
-    assert one["parity"]["probes"] == 2
-    assert one["latency_ms_batch_1"] > 0
+    for engine in ("onnxruntime", "openvino"):
+        assert one[engine]["parity"]["probes"] == 2
+        assert one[engine]["latency_ms_batch_1"] > 0
+        assert measured["environment"][engine]
+        assert measured["trips"]["fp16"][engine].keys() == {"stego_psnr_db", "reply_psnr_db", "task"}
     assert measured["trips"]["images"] == 2
-    assert measured["trips"]["fp16"].keys() == {"stego_psnr_db", "reply_psnr_db", "task"}
     assert "latency" not in (bundles / "server" / "manifest.json").read_text()
 
 
@@ -112,9 +116,37 @@ def test_a_wrong_graph_is_not_shipped(weights, tmp_path, monkeypatch):
         return stego if torch.jit.is_tracing() else torch.where(stego > 100, stego - 2, stego + 2)
 
     monkeypatch.setattr(Hide, "forward", off_by_two)
-    with pytest.raises(ExportError, match=r"hide\.fp32\.onnx: .* got 0\.00% and 2;"):
+    with pytest.raises(ExportError, match=r"hide\.fp32\.onnx in onnxruntime: .* got 0\.00% and 2;"):
         export_model(weights, out, simulated(1, 64), public_key=True, precisions=["fp32"])
     assert list(tmp_path.iterdir()) == []  # nothing half-made is left
+
+
+def test_a_graph_that_one_engine_gets_wrong_is_not_shipped(weights, tmp_path, monkeypatch):
+    """As if OpenVINO computed in bfloat16, which is its default where the processor can."""
+    from hidemia.export import parity
+
+    def compiled(data, graph, settings):
+        import openvino
+
+        core = openvino.Core()
+        return core.compile_model(core.read_model(_coarse(data)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    monkeypatch.setattr(parity, "compile_graph", compiled)
+    with pytest.raises(ExportError, match=r"hide\.fp32\.onnx in openvino: expected at least 99\.5%"):
+        export_model(weights, tmp_path / "out", simulated(1, 64), public_key=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _coarse(data):
+    """The graph with its weights rounded to the 8 bits of bfloat16."""
+    model = onnx.load_from_string(data)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype in (np.float32, np.float16):
+            bits = values.astype(np.float32).reshape(-1).view(np.uint32)
+            rounded = ((bits + 0x8000) & 0xFFFF0000).view(np.float32).reshape(values.shape)
+            tensor.CopyFrom(numpy_helper.from_array(rounded.astype(values.dtype), tensor.name))
+    return model.SerializeToString()
 
 
 def test_an_export_replaces_the_old_bundles_whole(weights, tmp_path):
@@ -125,14 +157,19 @@ def test_an_export_replaces_the_old_bundles_whole(weights, tmp_path):
     assert sorted(file.name for file in out.iterdir()) == ["client", "server"]
     assert not (out / "client" / "stale.onnx").exists()
     assert Bundle.open(out / "client", "client").manifest.public_key is False
+    assert stat.S_IMODE((out / "client").stat().st_mode) == 0o700  # its hider is the key
+    Client.load(out / "client").close()
 
 
 def test_command_prints_the_proof(weights, tmp_path, capsys):
-    assert export(["--weights", str(weights), "--out", str(tmp_path / "out")]) == 0
+    assert export(["--weights", str(weights), "--out", str(tmp_path / "out"), "--triton"]) == 0
     printed = capsys.readouterr().out
     assert "hide.fp32.onnx" in printed
+    assert "openvino" in printed
     assert "of values identical" in printed
     assert "results agree in" in printed
+    model = tmp_path / "out" / "triton" / "photos" / "1" / "model.onnx"
+    assert model.read_bytes() == (tmp_path / "out" / "server" / "analyze.fp32.any.onnx").read_bytes()
 
 
 def test_command_without_weights(tmp_path):

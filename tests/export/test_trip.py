@@ -50,16 +50,16 @@ def test_losses_are_shares_of_the_budget():
         ("int8", Figures(42.9, 40.0, 0.7), r"stego against cover .* at most 1 dB .* got 1\.10 \(44\.00 to 42\.90\)"),
         ("int8", Figures(44.0, 38.0, 0.7), r"reply against cover to lose at most 1 dB .* got 2\.00"),
         ("int8", Figures(44.0, 40.0, 0.694), r"task's figure .* at most 0\.5 points .* got 0\.60 .*calibrate again"),
-        ("fp16", Figures(43.8, 40.0, 0.7), r"^fp16: .* at most 0\.1 dB .* got 0\.20 .*--precision"),
+        ("fp16", Figures(43.8, 40.0, 0.7), r"^fp16 in openvino: .* at most 0\.1 dB .* got 0\.20 .*--precision"),
     ],
 )  # fmt: skip
 def test_a_broken_budget_names_the_figure(precision, got, message):
     with pytest.raises(ExportError, match=message):
-        require(precision, FP32, got)
+        require(precision, "openvino", FP32, got)
 
 
 def test_a_gain_is_no_breach():
-    require("fp16", FP32, Figures(50.0, 50.0, 0.9))
+    require("fp16", "openvino", FP32, Figures(50.0, 50.0, 0.9))
 
 
 def test_spread():

@@ -25,7 +25,7 @@ def photo(batch, seed):
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_hide_serves_any_batch(system, batch):
-    module = Hide(system).eval()
+    module = Hide(system, "direct", 64).eval()
     data = to_onnx(module, (photo(2, 0), photo(2, 1)), ["secret", "cover"], ["stego"], dynamic=True)
     secret, cover = photo(batch, 2), photo(batch, 3)
     (got,) = onnxruntime.InferenceSession(data).run(None, {"secret": secret.numpy(), "cover": cover.numpy()})
@@ -38,7 +38,7 @@ def test_hide_serves_any_batch(system, batch):
 
 
 def test_recover_pairs_each_reply_with_its_stego(system):
-    module = Recover(system, 64).eval()
+    module = Recover(system, "direct", 64).eval()
     names = ["probability", "seal"]
     data = to_onnx(module, (photo(2, 0), photo(2, 1)), ["reply", "sent"], names, dynamic=True)
     reply, sent = photo(3, 4), photo(3, 5)
@@ -52,12 +52,12 @@ def test_recover_pairs_each_reply_with_its_stego(system):
 
 def test_a_model_without_a_seal_gives_a_result_alone():
     config = micro_config(analyzer=AnalyzerConfig(width=8, levels=2, attention_levels=1))
-    assert len(Recover(micro_system(config), 64)(photo(1, 0), photo(1, 1))) == 1
+    assert len(Recover(micro_system(config), "direct", 64)(photo(1, 0), photo(1, 1))) == 1
 
 
 def test_the_result_of_an_unchanged_photo_is_known(system):
     same = photo(1, 0)
-    probability, seal = Recover(system, 64).eval()(same, same)
+    probability, seal = Recover(system, "direct", 64).eval()(same, same)
     torch.testing.assert_close(probability, torch.full_like(probability, 1 / (1 + np.e)), atol=1e-5, rtol=0)
     torch.testing.assert_close(seal, torch.zeros_like(seal), atol=1e-4, rtol=0)
 
@@ -116,7 +116,26 @@ class Draws(nn.Module):
         return x.float() + torch.randn(2, 64, 64, 3)
 
 
-@pytest.mark.parametrize(("module", "word"), [(WritesInPlace(), "S"), (AsksForShapes(), "Shape"), (Draws(), "Random")])
+class MovesPhotos(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 3, 1, 2).float()
+
+
+class GivesMovedPhotos(nn.Module):
+    def forward(self, x):
+        return (x.float() / 2).to(torch.uint8).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "word"),
+    [
+        (WritesInPlace(), "S"),
+        (AsksForShapes(), "Shape"),
+        (Draws(), "Random"),
+        (MovesPhotos(), "Transpose of a uint8 photo; cast it before or after"),
+        (GivesMovedPhotos(), "Transpose of a uint8 photo; cast it before or after"),
+    ],
+)
 def test_lint_refuses_what_hurts_later(module, word):
     with pytest.raises(ExportError, match=word):
         to_onnx(module, (photo(2, 0),), ["x"], ["y"], dynamic=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,12 +24,14 @@ import onnx
 import pytest
 import uvicorn
 from onnx import TensorProto, helper
+from tests.process import Process
 
 from hidemia.runtime import Client, Server
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.app import PhotoService
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.manifest import Graph, Manifest, ReplyLimits, Tensor
+from hidemia.runtime.receipt import Plan, Receipt
 from hidemia.runtime.serving import listen
 
 SIZE = 64
@@ -127,15 +130,22 @@ def recover_graph(classes: int | None = None) -> bytes:
 
 
 def tensor(name: str, dtype: str = "uint8", shape: list[int | str] | None = None) -> Tensor:
-    image = dtype == "uint8"
+    """An image; or, in float32, probabilities of pixels or of classes."""
+    shape = shape or ["batch", SIZE, SIZE, 3]
+    layout = {4: "NHWC", 3: "NHW", 2: "NC"}[len(shape)]
+    channels = shape[-1] if "C" in layout else 1
     return Tensor(
         name=name,
+        type="image" if "H" in layout else "probabilities",
+        format="magnitude" if "H" in layout else "classes",
+        num_channels=channels,
+        spatial_shape=shape[1:3] if "H" in layout else [],
         dtype=dtype,
-        shape=shape or ["batch", SIZE, SIZE, 3],
-        layout="NHWC" if image else "NHW",
-        colour="RGB" if image else "",
-        value_range=(0.0, 255.0) if image else (0.0, 1.0),
-        meaning=name,
+        value_range=(0.0, 255.0) if dtype == "uint8" else (0.0, 1.0),
+        channel_def={str(channel): name for channel in range(channels)},
+        shape=shape,
+        layout=layout,
+        colour_order="RGB" if dtype == "uint8" else "",
     )
 
 
@@ -180,6 +190,36 @@ def make_manifest(role, graphs: list[Graph], **changes) -> Manifest:
     return Manifest(**{**values, **changes})
 
 
+def make_receipt(plan: bytes, onnx: bytes, *, of_plan=None, **changes) -> Receipt:
+    """A receipt of one plan, built with TensorRT 10.3 on an RTX 4090."""
+    about_plan = {
+        "path": "analyze.fp16.plan",
+        "sha256": hashlib.sha256(plan).hexdigest(),
+        "size_bytes": len(plan),
+        "verb": "analyze",
+        "onnx_path": "analyze.fp32.onnx",
+        "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
+        "precision": "fp16",
+        "precision_achieved": {"fp16": 40, "fp32": 2},
+        "batch": (1, 1, 8),
+        "workspace_mib": 1024,
+    }
+    values = {
+        "os": "Linux 6.8.0",
+        "architecture": "x86_64",
+        "tensorrt": "10.3.0",
+        "cuda": "12.5",
+        "driver": "555.42.06",
+        "gpu": "NVIDIA GeForce RTX 4090",
+        "compute_capability": "8.9",
+        "l4t": None,
+        "timing_cache_sha256": None,
+        "hidemia": "0.1.0",
+        "plans": [Plan(**(about_plan | (of_plan or {})))],
+    }
+    return Receipt(**(values | changes))
+
+
 def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
     """Write a client and a server bundle under `folder`; `changes` go into both manifests."""
     if classes is not None:
@@ -199,7 +239,8 @@ def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
         "server": [(graph_entry("analyze", analyze, [tensor("stego")], [tensor("reply")]), analyze)],
     }
     for role, files in entries.items():
-        (folder / role).mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / role).mkdir(mode=0o700)
         for graph, data in files:
             (folder / role / graph.path).write_bytes(data)
         manifest = make_manifest(role, [graph for graph, _ in files], **changes)
@@ -214,6 +255,7 @@ def tiny() -> SimpleNamespace:
         size=SIZE,
         make_model=make_model,
         make_manifest=make_manifest,
+        make_receipt=make_receipt,
         analyze_graph=analyze_graph,
         hide_graph=hide_graph,
         graph_entry=graph_entry,
@@ -268,11 +310,54 @@ def running(app) -> Iterator[str]:
             thread.join()
 
 
+@contextlib.contextmanager
+def starting() -> Iterator[Callable[..., Process]]:
+    """Start real `hidemia serve` processes, and see that none is left."""
+    started: list[Process] = []
+
+    def start(*arguments: object, **environment: str) -> Process:
+        started.append(Process("--threads", "1", *(str(argument) for argument in arguments), **environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    with starting() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_for_module() -> Iterator[Callable[..., Process]]:
+    with starting() as start:
+        yield start
+
+
 @pytest.fixture(autouse=True)
 def own_ledger(tmp_path, monkeypatch) -> None:
     """No test writes into the user's ledger."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("HIDEMIA_TOKEN", raising=False)
+
+
+@pytest.fixture
+def ordinary_account():
+    """Be nobody in particular for a while, whom modes stop; root writes everywhere."""
+
+    @contextlib.contextmanager
+    def ordinary_account() -> Iterator[None]:
+        own = os.geteuid()
+        if own == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(own)
+
+    return ordinary_account
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import socket
 import struct
 import threading
@@ -73,7 +74,7 @@ def hostile(tiny, rng) -> dict[str, tuple[bytes, dict, int, str]]:
         "3x3": (tiny.png(3, 3), PNG, 400, "unsupported size"),
         "odd size": (tiny.png(65, 63), PNG, 400, "unsupported size"),
         "huge header": (tiny.png(20000, 20000, raw=b"\0"), PNG, 400, "unsupported size"),
-        "bomb": (tiny.png(64, 64, raw=bytes(100 << 20)), PNG, 400, "unreadable image"),
+        "bomb": (tiny.png(64, 64, raw=bytes(50 << 20)), PNG, 400, "unreadable image"),
         "grey": (tiny.png(64, 64, colour=0), PNG, 400, "unreadable image"),
         "rgba": (tiny.png(64, 64, colour=6), PNG, 400, "unreadable image"),
         "16 bit": (tiny.png(64, 64, depth=16), PNG, 400, "unreadable image"),
@@ -279,3 +280,49 @@ def test_nothing_on_the_wire_names_medicine(http, service_url, hostile_bodies, b
         kinds.add(kind)
         position += 12 + length
     assert kinds == {b"IHDR", b"IDAT", b"IEND"}
+
+
+def test_no_more_photos_than_can_be_waited_for(http, server, tiny, body):
+    """Refused by its head: a body that is not read fills no memory."""
+    slow = Slow(server)
+    service = PhotoService(slow, Settings(max_batch_size=1, queue_size=1))
+    with tiny.running(service.photos) as url, ThreadPoolExecutor(3) as pool:
+        here = [pool.submit(post, http, url, body)]
+        assert slow.entered.wait(60)
+        host, port = url.removeprefix("http://").split(":")
+        head = b"POST /v1/photos HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 99\r\n\r\n"
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):  # one in the engine, two on their way: that is all
+                connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+                connection.sendall(head)
+            while not (answer := connection.recv(1000, socket.MSG_DONTWAIT) if is_readable(connection) else b""):
+                time.sleep(0.005)
+            assert b"503" in answer
+        slow.gate.set()
+        assert here[0].result().status_code == 200
+        while post(http, url, body).status_code != 200:  # until those that left are forgotten
+            time.sleep(0.01)
+    assert service.metrics.registry.get_sample_value("photos_busy_total", {"reason": "full"}) >= 1
+
+
+def is_readable(connection) -> bool:
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+def test_the_default_limit_of_a_body_follows_the_size_of_a_photo(http, server, tiny):
+    """Noise cannot be compressed, and must fit; several times as much must not."""
+    noise = np.random.default_rng(4).integers(0, 256, (tiny.size, tiny.size, 3), np.uint8)
+    with tiny.running(PhotoService(server).photos) as url:
+        assert post(http, url, png.encode(noise)).status_code == 200
+        assert post(http, url, bytes(200_000)).status_code == 413
+
+
+def test_a_bug_is_answered_and_counted_like_a_failure(http, server, tiny, body, caplog, monkeypatch):
+    service = PhotoService(server)
+    monkeypatch.setattr(service, "_decode", lambda _: 1 / 0)
+    with tiny.running(service.photos) as url:
+        answer = post(http, url, body)
+    assert (answer.status_code, answer.text) == (500, "failed")
+    assert service.metrics.registry.get_sample_value("photos_total", {"status": "500"}) == 1
+    (failure,) = [record for record in caplog.records if record.exc_info]
+    assert failure.fields == {"request": answer.headers["x-request-id"]}

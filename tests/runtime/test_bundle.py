@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 
 import pytest
@@ -86,3 +87,52 @@ def test_the_first_that_serves_is_taken(tiny, tmp_path, monkeypatch):
         "1.., int8 on onnxruntime for batch 1..; ask for one of these or export the bundle again"
     )
     assert caught.value.exit_code == 2
+
+
+def test_links_out_of_the_folder(copy, tmp_path):
+    file = copy / "client" / "hide.fp32.onnx"
+    elsewhere = tmp_path / "elsewhere.onnx"
+    file.rename(elsewhere)
+    file.symlink_to(elsewhere)  # the bytes are right, the place is not
+    with pytest.raises(BundleError) as caught:
+        Client.load(copy / "client")
+    assert str(caught.value) == (
+        f"{file}: expected a file inside {copy / 'client'}, got a link to {elsewhere}; copy the file itself"
+    )
+    (copy / "server" / "manifest.json").rename(tmp_path / "m.json")
+    (copy / "server" / "manifest.json").symlink_to(tmp_path / "m.json")
+    with pytest.raises(BundleError, match=r"manifest\.json: expected a file inside .*, got a link to"):
+        Server.load(copy / "server")
+
+
+def test_a_link_to_a_bundle_is_a_bundle(copy, tmp_path):
+    """As an update does it that points `current` at a version."""
+    (tmp_path / "current").symlink_to(copy / "client")
+    Client.load(tmp_path / "current").close()
+
+
+def test_a_file_of_a_huge_size_costs_no_memory(copy):
+    """A sparse file of a terabyte, once as the graph and once as the manifest."""
+    file = copy / "server" / "analyze.fp32.onnx"
+    size = file.stat().st_size
+    with file.open("r+b") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(BundleError, match=f"expected {size} bytes, got {1 << 40}"):
+        Server.load(copy / "server")
+    with (copy / "client" / "manifest.json").open("r+b") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(BundleError, match="not a valid manifest"):
+        Client.load(copy / "client")
+
+
+def test_a_newer_schema(copy):
+    file = copy / "client" / "manifest.json"
+    file.write_bytes(file.read_bytes().replace(b'"schema_version": 1', b'"schema_version": 2'))
+    with pytest.raises(BundleError) as caught:
+        Client.load(copy / "client")
+    assert str(caught.value) == f"{file}: expected schema version 1, got 2; update hidemia"
+
+
+def test_the_hash_of_the_manifest_is_that_of_its_bytes(model):
+    data = (model.client / "manifest.json").read_bytes()
+    assert Bundle.open(model.client, "client").manifest_sha256 == hashlib.sha256(data).hexdigest()

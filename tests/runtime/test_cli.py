@@ -131,6 +131,6 @@ def test_decoders_add_no_lines_of_their_own(tmp_path, suffix):
 
 
 def test_help_of_every_verb_of_this_layer(capsys):
-    for verb in ("hide", "analyze", "recover", "send", "serve", "doctor"):
+    for verb in ("hide", "analyze", "recover", "send", "serve", "doctor", "sign"):
         assert cli.main([verb, "--help"]) == 0
         assert capsys.readouterr().out.startswith(f"usage: hidemia {verb}")

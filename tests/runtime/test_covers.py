@@ -97,6 +97,40 @@ def test_low_and_unusable_are_logged(folder, caplog):
     assert not caplog.records
 
 
+def test_low_is_said_once(folder, caplog):
+    pool = CoverPool(folder, warn_below=6)
+    with caplog.at_level(logging.WARNING):
+        taken, _ = take_all(pool)
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if "are left" in line] == [f"{folder}: 5 covers of 64x64 px are left; add photos"]
+    assert len(taken) == 6
+
+
+def test_how_many_are_left(folder):
+    (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
+    pool = CoverPool(folder)
+    assert pool.left(64) == 6
+    assert pool.left(64, enough=3) == 3
+    assert pool.left(128) == 1
+    pool.take(b"x", 64)
+    assert pool.left(64) == 5
+    assert pool.left(64, enough=9) == 5
+    take_all(pool)
+    assert pool.left(64) == 0
+    pool.require(1, 128)
+    with pytest.raises(CoverError) as caught:
+        CoverPool(folder).require(3, 64)
+    assert str(caught.value) == (
+        f"{folder}: expected 3 unused tiles of 64x64 px, got 0 in 6 photos; add private photos or ask for fewer frames"
+    )
+
+
+def test_counting_takes_nothing(folder):
+    pool = CoverPool(folder)
+    first = CoverPool(folder).left(64)
+    assert len(take_all(pool)[0]) == first == 6
+
+
 def test_no_folder_and_no_photos(tmp_path):
     with pytest.raises(CoverError) as caught:
         CoverPool(tmp_path / "none")

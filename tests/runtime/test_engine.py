@@ -5,11 +5,35 @@ import pytest
 from hidemia.runtime import Client, EngineError
 from hidemia.runtime.engine import DEVICES, EngineSettings, usable_threads
 
+LEAVE = "leave it out, and limit the process where the engine cannot"
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"threads": 0}, "threads: expected at least 1, got 0; leave it out"),
+        ({"gpu": 1}, "gpu: expected 0 with onnxruntime on cpu, got 1; leave it out"),
+        ({"gpu": -1, "device": "cuda"}, "gpu: expected a number from 0, got -1; leave it out"),
+        (
+            {"gpu": 1, "backend": "tensorrt", "device": "cuda"},
+            "gpu: expected 0 with tensorrt on cuda, got 1; leave it out",
+        ),
+        (
+            {"memory_mib": 9, "backend": "tensorrt", "device": "cuda"},
+            f"memory_mib: expected at least 1, with ONNX Runtime on cuda or tensorrt, got 9 on cuda; {LEAVE}",
+        ),
+        (
+            {"memory_mib": 64},
+            f"memory_mib: expected at least 1, with ONNX Runtime on cuda or tensorrt, got 64 on cpu; {LEAVE}",
+        ),
+        (
+            {"memory_mib": 0, "device": "cuda"},
+            f"memory_mib: expected at least 1, with ONNX Runtime on cuda or tensorrt, got 0 on cuda; {LEAVE}",
+        ),
+        (
+            {"backend": "openvino", "device": "cuda"},
+            "device: expected one of cpu, gpu with openvino, got 'cuda'; ask for one of these",
+        ),
         ({"backend": "caffe"}, f"engine: expected one of {', '.join(DEVICES)}, got 'caffe'; ask for one of these"),
         (
             {"device": "toaster"},

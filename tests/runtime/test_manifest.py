@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -68,6 +69,21 @@ def change(content, path, value):
             "/x.onnx",
             "Expected a path inside the bundle, got '/x.onnx' - at `$.graphs[0]`",
         ),
+        (
+            ["graphs", 0, "path"],
+            "a\u0000b",
+            "Expected a path inside the bundle, got 'a\\x00b' - at `$.graphs[0]`",
+        ),
+        (["graphs", 0, "path"], ".", "Expected a path inside the bundle, got '.' - at `$.graphs[0]`"),
+        (["graphs", 0, "path"], "C:x", "Expected a path inside the bundle, got 'C:x' - at `$.graphs[0]`"),
+        (
+            ["graphs", 0, "path"],
+            "..\\x",
+            "Expected a path inside the bundle, got '..\\\\x' - at `$.graphs[0]`",
+        ),
+        (["graphs", 0, "size_bytes"], -5, "Expected `int` >= 1 - at `$.graphs[0].size_bytes`"),
+        (["graphs", 0, "size_bytes"], 2**70, "Expected `int` <= 2147483648 - at `$.graphs[0].size_bytes`"),
+        (["graphs", 0, "batch"], [0, None], "Expected `int` >= 1 - at `$.graphs[0].batch[0]`"),
         (["mask_threshold"], 1.5, "Expected `float` <= 1.0 - at `$.mask_threshold`"),
     ],
 )
@@ -76,6 +92,60 @@ def test_what_is_wrong_and_where(content, path, value, message):
     with pytest.raises(BundleError) as caught:
         manifests.load(encode(content), "m.json")
     assert str(caught.value) == f"m.json: not a valid manifest: {message}; export the bundle again"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"spatial_shape": [64]}, "Expected the spatial_shape of NHWC ['batch', 64, 64, 3], got [64]"),
+        ({"num_channels": 1}, "Expected the num_channels of NHWC ['batch', 64, 64, 3], got 1"),
+        ({"channel_def": {"0": "red"}}, "Expected a channel_def for 0..2, got ['0']"),
+        ({"layout": "NHW"}, "Expected a shape of 3 dimensions for NHW, got ['batch', 64, 64, 3]"),
+        ({"shape": ["batch", -1, 64, 3]}, "Expected `int` >= 1 - at `$.graphs[0].inputs[0].shape[1]`"),
+        ({"colour_order": "BGR"}, "Invalid enum value 'BGR' - at `$.graphs[0].inputs[0].colour_order`"),
+        ({"type": "photo"}, "Invalid enum value 'photo' - at `$.graphs[0].inputs[0].type`"),
+    ],
+)
+def test_a_tensor_that_contradicts_itself(content, changes, message):
+    content["graphs"][0]["inputs"][0].update(changes)
+    with pytest.raises(BundleError) as caught:
+        manifests.load(encode(content), "m.json")
+    place = "" if "$" in message else " - at `$.graphs[0].inputs[0]`"
+    assert str(caught.value) == f"m.json: not a valid manifest: {message}{place}; export the bundle again"
+
+
+def test_tensors_have_the_keys_of_a_monai_bundle(content):
+    """What MONAI's bundle specification asks of a tensor in network_data_format."""
+    for graph in content["graphs"]:
+        for tensor in (*graph["inputs"], *graph["outputs"]):
+            assert tensor.keys() >= {
+                "type", "format", "modality", "num_channels", "spatial_shape", "dtype", "value_range",
+                "is_patch_data", "channel_def",
+            }  # fmt: skip
+
+
+def test_keys_that_stand_twice(model):
+    data = (model.client / "manifest.json").read_bytes()
+    doubled = data.replace(b'"public_key": false', b'"public_key": true,\n  "public_key": false')
+    assert doubled != data
+    with pytest.raises(BundleError) as caught:
+        manifests.load(doubled, "m.json")
+    assert str(caught.value) == (
+        "m.json: not a valid manifest: Expected every key once, got `public_key` twice; export the bundle again"
+    )
+
+
+def test_any_flipped_byte_is_an_error_or_another_manifest(model, manifest):
+    """Never another exception; what still reads as a manifest is for the hashes and the signature to catch."""
+    data = (model.client / "manifest.json").read_bytes()
+    for position in range(len(data)):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << position % 8
+        with contextlib.suppress(BundleError):
+            manifests.load(bytes(flipped))
+    for length in range(0, len(data) - 2, 7):
+        with pytest.raises(BundleError):
+            manifests.load(data[:length])
 
 
 def test_roles_and_verbs_belong_together(content):
@@ -116,3 +186,9 @@ def test_serves(tiny):
     graph = tiny.graph_entry("hide", b"x", [], [], batch=(2, 8))
     assert [graph.serves(n) for n in (1, 2, 8, 9)] == [False, True, True, False]
     assert tiny.graph_entry("hide", b"x", [], [], batch=(1, None)).serves(1000)
+
+
+@pytest.mark.parametrize("deep", [b"[", b'{"a":'])
+def test_a_manifest_nested_too_deep(deep):
+    with pytest.raises(BundleError, match="not a valid manifest"):
+        manifests.load(b'{"schema_version": 1, "x": ' + deep * 100_000)

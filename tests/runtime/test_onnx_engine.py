@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import numpy as np
 import onnxruntime
@@ -9,7 +10,7 @@ import pytest
 from hidemia.runtime import BundleError, Client, EngineError, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import EngineSettings
-from hidemia.runtime.onnx_engine import OnnxEngine
+from hidemia.runtime.onnx_engine import OnnxEngine, provider_options, session_options
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_a_silent_fallback_is_an_error(bundle, monkeypatch):
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
-        lambda data, options, providers: real(data, options, ["CPUExecutionProvider"]),
+        lambda data, options, providers, provider_options: real(data, options, ["CPUExecutionProvider"]),
     )
     with pytest.raises(EngineError, match="expected CUDAExecutionProvider, got CPUExecutionProvider"):
         OnnxEngine(bundle, bundle.graph("analyze"), EngineSettings(device="cuda"))
@@ -104,3 +105,43 @@ def test_a_provider_of_a_whole_client(model):
         Client.load(model.client, engine=EngineSettings(device="cuda"))
     with pytest.raises(EngineError, match="expected CUDAExecutionProvider, got an onnxruntime with"):
         Server.load(model.server, engine=EngineSettings(device="cuda"))
+
+
+def entry(tiny, precision):
+    return tiny.graph_entry("analyze", b"x", [], [], precision=precision)
+
+
+def test_what_providers_are_told(tiny):
+    fp32, fp16 = entry(tiny, "fp32"), entry(tiny, "fp16")
+    assert provider_options(fp32, EngineSettings()) == {}
+    assert provider_options(fp32, EngineSettings(device="cuda", gpu=1, memory_mib=512)) == {
+        "device_id": "1",
+        "use_tf32": "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "gpu_mem_limit": "536870912",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    assert provider_options(fp32, EngineSettings(device="tensorrt", memory_mib=1)) == {
+        "device_id": "0",
+        "trt_fp16_enable": "0",
+        "trt_max_workspace_size": "1048576",
+    }
+    assert provider_options(fp16, EngineSettings(device="tensorrt"))["trt_fp16_enable"] == "1"
+
+
+def test_a_session_is_a_guest_on_its_device(bundle):
+    options = session_options(onnxruntime, EngineSettings(threads=3))
+    assert options.intra_op_num_threads == 3
+    assert options.inter_op_num_threads == 1
+    assert options.use_deterministic_compute
+    assert not options.enable_mem_pattern
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_it_idles_when_nothing_runs(bundle):
+    """Threads that spin would take processor time after a run."""
+    with OnnxEngine(bundle, bundle.graph("analyze"), EngineSettings(threads=4)) as engine:
+        engine.run({"stego": np.zeros((8, 64, 64, 3), np.uint8)})
+        start = time.process_time()
+        time.sleep(0.3)
+        assert time.process_time() - start < 0.02

@@ -167,3 +167,18 @@ def test_random_bytes_never_do_more_than_raise(capfd):
         with pytest.raises(ImageError):
             png.decode_any(header + chunk)
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_makes_libpng_print_a_line_is_refused_before(image, capfd):
+    """Found by the fuzzer: libpng reads on, and says so on the standard error of the program around it."""
+    whole = png.encode(image)
+    header, rest = whole[8:33], whole[33:]
+    again = whole[:8] + header + header + rest
+    with pytest.raises(ImageError, match="it has a second IHDR"):
+        png.decode(again)
+    raw = b"".join(b"\0" + row.tobytes() for row in image)
+    body = zlib.compress(raw) + b"more"
+    chunk = struct.pack(">I", len(body)) + b"IDAT" + body + struct.pack(">I", zlib.crc32(b"IDAT" + body))
+    with pytest.raises(ImageError, match="bytes follow its pixel data"):
+        png.decode(whole[:8] + header + chunk + whole[-12:])
+    assert capfd.readouterr() == ("", "")

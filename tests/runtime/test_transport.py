@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sqlite3
 import threading
 
 import httpx
@@ -11,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hidemia.runtime import CoverPool, EngineError, ReplyError, TransportError, png
+from hidemia.runtime import CoverPool, EngineError, ReplyError, TransportError, png, trip
 from hidemia.runtime.app import PhotoService, Settings
 from hidemia.runtime.transport import Transport, is_loopback
 
@@ -55,11 +56,11 @@ def test_exchange(tiny):
 
 def test_busy_is_retried_with_the_identical_bytes(tiny, waits):
     busy = Response("busy", 503, headers={"Retry-After": "3"})
-    service = Scripted(busy, Response("bad gateway", 502), photo())
+    service = Scripted(busy, Response("bad gateway", 502), Response("died", 500), photo())
     with tiny.running(service.app) as url, Transport(url) as transport:
         assert transport.exchange(b"photo", etag=ETAG) == b"reply"
-    assert service.bodies == [b"photo"] * 3
-    assert waits == [3.0, 0.4]
+    assert service.bodies == [b"photo"] * 4
+    assert waits == [3.0, 0.4, 0.8]
 
 
 def test_busy_for_ever(tiny, waits):
@@ -81,7 +82,7 @@ def test_busy_for_ever(tiny, waits):
         (400, "check the address and the server's log"),
         (401, "check the token or the client certificate"),
         (302, "check the address and the server's log"),
-        (500, "check the address and the server's log"),
+        (501, "check the address and the server's log"),
     ],
 )
 def test_refusals_are_not_retried(tiny, status, advice):
@@ -286,6 +287,66 @@ def test_sending_again_sends_the_identical_photo(client, server, pool, tiny):
         sent.clear()
         client.send(tiny.secret(80, 60)[::-1] // 2, url, covers=pool)
         assert b"".join(sent) != first
+
+
+class Failing:
+    """A photo service that fails as often as asked, each time another way, and keeps every photo it got."""
+
+    def __init__(self, app, ways: list[str]):
+        self.app, self.ways, self.bodies = app, ways, []
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body = b""
+        while (message := await receive()).get("more_body") or message.get("body"):
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        self.bodies.append(body)
+        way = self.ways.pop(0) if self.ways else "works"
+
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def again():
+            return messages.pop() if messages else await receive()
+
+        async def lossy(message):
+            if way == "cut" and message["type"] == "http.response.body":
+                await send({**message, "body": message["body"][:100], "more_body": True})
+                raise ConnectionError("cut")
+            if way != "lost":  # the photo is analysed, and its answer never comes
+                await send(message)
+
+        if way.isdecimal():
+            await Response("no", int(way))(scope, again, send)
+        else:
+            await self.app(scope, again, send if way == "works" else lossy)
+
+
+def test_however_often_it_fails_there_is_one_stego(client, server, pool, tiny, monkeypatch, caplog):
+    """Whatever fails and whoever asks again: one cover, one hiding for each call, the identical bytes."""
+    stegos = []
+    hide = client.hide
+    monkeypatch.setattr(client, "hide", lambda *images: stegos.append(hide(*images)) or stegos[-1])
+    service = PhotoService(server)
+    ways = ["503", "500", "502", "cut", "lost", "504", "500", "503"]
+    failing = Failing(service.photos, list(ways))
+    with tiny.running(failing) as url:
+        with Transport(url, attempts=5) as transport, pytest.raises(TransportError):
+            client.send(tiny.secret(), transport, covers=pool)
+        assert len(stegos) == 1
+        for covers in (pool, CoverPool(pool.folder, warn_below=1)):
+            with Transport(url, attempts=5) as transport:
+                result = client.send(tiny.secret(), transport, covers=covers)
+            assert np.array_equal(result.mask > 0, tiny.secret()[..., 0] > 128)
+    assert len(failing.bodies) == len(ways) + 2
+    assert set(failing.bodies) == {png.encode(stegos[0])}
+    assert len(pool.ledger.bound_to(trip.binding(client.manifest, tiny.secret()))) == 1
+    with sqlite3.connect(pool.ledger.path) as database:
+        assert database.execute("SELECT count(*) FROM cover").fetchone() == (1,)
+    database.close()
 
 
 async def _send(client, *arguments, **settings):

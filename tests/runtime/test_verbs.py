@@ -218,9 +218,9 @@ CASES = [
     (
         RECOVER + " x.tiff",
         2,
-        "--out x.tiff: expected a name that ends in .png or .json, got .tiff; rename it",
+        "--out x.tiff: expected a name that ends in .png or .json or .dcm, got .tiff; rename it",
     ),
-    (RECOVER + " x", 2, "--out x: expected a name that ends in .png or .json, got no suffix; rename it"),
+    (RECOVER + " x", 2, "--out x: expected a name that ends in .png or .json or .dcm, got no suffix; rename it"),
     (
         RECOVER + " x.png --size 9",
         2,
@@ -249,7 +249,7 @@ CASES = [
     (
         SEND + " --covers . --out x.dcm",
         2,
-        "--out x.dcm: expected a name that ends in .png or .json, got .dcm; rename it",
+        "--out x.dcm: expected a DICOM file as the source of a DICOM result, got none; ask for .png or .json",
     ),
 ]
 
