@@ -103,7 +103,7 @@ class DenseConv(nn.Module):
         inputs = convs[0].weight.shape[1]
         sizes = [BAND_CHANNELS, *[growth] * ((inputs - BAND_CHANNELS) // growth)]
         stacked = torch.cat([filled(conv.weight.detach(), dim=0) for conv in convs])
-        self.kernels = nn.ParameterList(filled(part, dim=1) for part in stacked.split(sizes, dim=1))
+        self.kernels = nn.ParameterList(filled(part, dim=1) for part in torch.split(stacked, sizes, dim=1))
         bias = torch.cat([filled(_bias(conv), dim=0) for conv in convs])
         self.tiled = form == "tiled"
         if self.tiled:  # the second point reaches all four pixels of a tile with factor 1
@@ -133,19 +133,23 @@ class DenseSubnets(nn.Module):
     def __init__(self, subnets: list[DenseSubnet], form: HiderForm, tiling: Tiling | None) -> None:
         super().__init__()
         self.slope, self.tiling = subnets[0].slope, tiling
-        growth = subnets[0].conv1.weight.shape[0]
-        for name in ("conv1", "conv2", "conv3", "conv4", "conv5"):
-            self.add_module(name, DenseConv([getattr(subnet, name) for subnet in subnets], growth, form))
+        growth = _conv(subnets[0], 1).out_channels
+        for i in range(1, 6):
+            self.add_module(f"conv{i}", DenseConv([_conv(subnet, i) for subnet in subnets], growth, form))
 
     def forward(self, bands: Tensor) -> tuple[Tensor, ...]:
         """(B, 16, h, w) or planes of it (B, 4, 16, h, w / 4)."""
         enter = self.tiling.enter if self.tiling else _same
         leave = self.tiling.leave if self.tiling else _same
         features = [enter(bands)]
-        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+        *inner, last = self.children_in_order()
+        for conv in inner:
             features.append(enter(F.leaky_relu(leave(conv(features)), self.slope)))
-        terms: tuple[Tensor, ...] = leave(self.conv5(features)).split(CHANNELS, dim=-3)
-        return terms
+        return torch.split(leave(last(features)), CHANNELS, dim=-3)
+
+    def children_in_order(self) -> list[nn.Module]:
+        """conv1 to conv5."""
+        return [self.get_submodule(f"conv{i}") for i in range(1, 6)]
 
 
 class DeployedHider(nn.Module):
@@ -163,7 +167,7 @@ class DeployedHider(nn.Module):
     ) -> None:
         super().__init__()
         blocks = hider.blocks()
-        dtype, side = blocks[0].f.conv1.weight.dtype, image_size_px // 2
+        dtype, side = next(hider.parameters()).dtype, image_size_px // 2
         tiling = Tiling(side, side // PLANES, dtype) if form == "tiled" else None
         self.shape = (-1, PLANES, CHANNELS, side, side // PLANES) if tiling else (-1, CHANNELS, side, side)
         self.flat = (-1, PLANES * CHANNELS, side, side // PLANES) if tiling else self.shape
@@ -200,7 +204,7 @@ class DeployedHider(nn.Module):
         """As `InvertibleHider.recover`; multiplied by exp(-...), never divided."""
         cover = self.dwt(photo)
         secret: Tensor | float = 0.0
-        for i, rho_eta in reversed(self.ry.items()):
+        for i, rho_eta in reversed(list(self.ry.items())):
             scale, shift = rho_eta(cover)
             secret = (secret - shift) * torch.exp(-log_scale(scale))
             if i in self.f:
@@ -221,6 +225,12 @@ def haar_planes(planes: int) -> Tensor:
     kernel = filled(haar_kernel(3), dim=0)
     columns = (F.pad(kernel, (2 * p, 2 * (planes - 1 - p))) for p in range(planes))
     return torch.cat(list(columns))
+
+
+def _conv(subnet: DenseSubnet, number: int) -> nn.Conv2d:
+    conv = subnet.get_submodule(f"conv{number}")
+    assert isinstance(conv, nn.Conv2d)  # noqa: S101 - for the type checker
+    return conv
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
