@@ -21,7 +21,7 @@ from rich.table import Table
 
 from hidemia.benchmarks import plain, probing, targets
 from hidemia.benchmarks.contenders import ENGINES, Feed, in_onnxruntime, installed
-from hidemia.benchmarks.timing import Run, interleaved, matrix_product, medians, product_gflops
+from hidemia.benchmarks.timing import STEADY, Run, interleaved, matrix_product, medians, product_gflops, unsteadiness
 from hidemia.export.probes import simulated
 from hidemia.runtime import Client, Server, defaults
 from hidemia.runtime.bundle import Bundle
@@ -87,7 +87,7 @@ def measure(subject: Subject, console: Console) -> dict[str, object]:
         if console.is_terminal:
             console.print(f"{len(found) + 1}/{len(parts)} {name}")
         found[name] = part()
-    hide, gflops = found["hide"]  # type: ignore[misc]
+    hide, gflops, unsteady = found["hide"]  # type: ignore[misc]
     analyze, (trip_ms, engines_ms, one_ms, eight_ms) = found["analyze"], found["trip"]  # type: ignore[misc]
     rows = [
         targets.hide_fp32_ort(hide),
@@ -107,6 +107,7 @@ def measure(subject: Subject, console: Console) -> dict[str, object]:
         "times_ms": {"hide": _rounded(hide), "analyze": _rounded(analyze), "trip": _rounded(trip)},  # type: ignore[arg-type]
         "peak_mib": found["memory"],
         "matrix_product_gflops": round(gflops, 1),
+        "unsteadiness": round(unsteady, 2),
         "environment": environment(subject.threads),
         "method": {
             "rounds": subject.rounds,
@@ -117,8 +118,8 @@ def measure(subject: Subject, console: Console) -> dict[str, object]:
     }
 
 
-def hide_times(subject: Subject) -> tuple[dict[str, float], float]:
-    """Medians of the hide graphs, plain and ours, and the machine's best matrix product in the same rounds."""
+def hide_times(subject: Subject) -> tuple[dict[str, float], float, float]:
+    """Medians of the hide graphs, plain and ours; the best matrix product of the same rounds, and its unsteadiness."""
     feed = {"secret": subject.secret[None], "cover": subject.cover[None]}
     example = {name: torch.from_numpy(value) for name, value in feed.items()}
     runs: dict[str, Run] = {}
@@ -129,7 +130,8 @@ def hide_times(subject: Subject) -> tuple[dict[str, float], float]:
     runs |= _ours(bundle, "hide", feed, subject.threads)
     runs["matrix product"] = matrix_product()
     times = interleaved(runs, subject.rounds)
-    return medians(times), product_gflops(times["matrix product"])
+    product = times["matrix product"]
+    return medians(times), product_gflops(product), unsteadiness(product)
 
 
 def analyze_times(subject: Subject) -> dict[str, float]:
@@ -246,6 +248,11 @@ def show(report: dict[str, object], console: Console) -> None:
     for name, mib in report["peak_mib"].items():  # type: ignore[attr-defined]
         peaks.add_row(name, f"{mib:.0f}")
     console.print(peaks)
+    if report["unsteadiness"] > STEADY:  # type: ignore[operator]
+        console.print(
+            f"The machine was not steady (the matrix product's median is {report['unsteadiness']} times its best): "
+            "nothing above is worth keeping; run again when nothing else runs."
+        )
 
 
 def _version(package: str) -> str | None:

@@ -19,7 +19,7 @@ print(json.dumps([seconds, int(status[status.index("VmRSS:") + 1]) / 1024]))
 """
 
 _MEMORY = """
-import sys, json, resource, pathlib
+import sys, json, pathlib
 import numpy as np
 from hidemia.benchmarks.contenders import ENGINES
 data, engine, threads = pathlib.Path(sys.argv[1]).read_bytes(), sys.argv[2], int(sys.argv[3])
@@ -27,7 +27,9 @@ feed = {name: np.zeros((1, int(sys.argv[4]), int(sys.argv[4]), 3), np.uint8) for
 run = ENGINES[engine](data, feed, threads)
 for _ in range(3):
     run()
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+# VmHWM, not getrusage: its ru_maxrss starts at what the parent process had when it forked.
+status = pathlib.Path("/proc/self/status").read_text().split()
+print(json.dumps(int(status[status.index("VmHWM:") + 1]) / 1024))
 """
 
 

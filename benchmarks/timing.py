@@ -1,6 +1,8 @@
 """How times are taken: rivals in turn within one run, after a warm-up, on a fixed number of threads; medians.
 
-What slows the machine down for a moment then slows all rivals, and a ratio of medians keeps its meaning.
+What slows the machine down for a moment then slows all rivals, and a ratio of medians keeps its meaning. Before each
+run there is a pause: an engine's threads go on spinning for a while after its run, and on few cores they would slow
+whichever rival comes next.
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 import gc
 import statistics
 from collections.abc import Callable, Mapping
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 
 Run = Callable[[], object]
 
+STEADY = 1.2  # median over best of the matrix product, up to which a run is worth reading
+SETTLE_S = 0.05  # after which no engine of these was seen to spin
 PRODUCT_SIDE = 1536  # the matrix product is 1536x1536 by 1536x1536, in float32: large enough for the best rate
 
 
@@ -25,6 +29,7 @@ def interleaved(runs: Mapping[str, Run], rounds: int, warm_up: int = 3) -> dict[
     try:
         for i in range(warm_up + rounds):
             for name, run in runs.items():
+                sleep(SETTLE_S)
                 start = perf_counter()
                 run()
                 if i >= warm_up:
@@ -49,6 +54,11 @@ def matrix_product() -> Run:
     random = np.random.default_rng(0)
     a, b = (random.standard_normal((PRODUCT_SIDE, PRODUCT_SIDE), dtype=np.float32) for _ in range(2))
     return lambda: a @ b
+
+
+def unsteadiness(times_ms: list[float]) -> float:
+    """Median over best of one rival's times: 1 on an idle machine, more where something else was running."""
+    return statistics.median(times_ms) / min(times_ms)
 
 
 def product_gflops(times_ms: list[float]) -> float:

@@ -19,8 +19,9 @@ __all__ = ["Server"]
 class Server:
     """The analyze network of a bundle, loaded. Made by `Server.load`; safe across threads."""
 
-    def __init__(self, manifest: Manifest, engines: list[tuple[Graph, Engine]]) -> None:
+    def __init__(self, manifest: Manifest, engines: list[tuple[Graph, Engine]], *, manifest_sha256: str) -> None:
         self.manifest = manifest
+        self.manifest_sha256 = manifest_sha256
         self._engines = engines
 
     @classmethod
@@ -58,6 +59,7 @@ class Server:
         return cls(
             bundle.manifest,
             [(graph, open_engine(bundle, graph, settings)) for graph in graphs],
+            manifest_sha256=bundle.manifest_sha256,
         )
 
     @property

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import functools
-import hashlib
 import logging
 import os
 import signal
@@ -21,14 +20,12 @@ import uvicorn
 from starlette.applications import Starlette
 
 from hidemia.runtime import defaults, logs
-from hidemia.runtime import manifest as manifests
 from hidemia.runtime.app import PhotoService, Settings
 from hidemia.runtime.arguments import Parser, engine_settings, positive, say, usage_error
 from hidemia.runtime.audit import AuditLog
 from hidemia.runtime.connection import Connection
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import HidemiaError, TransportError
-from hidemia.runtime.manifest import Manifest
 from hidemia.runtime.server import Server
 from hidemia.runtime.transport import is_loopback
 from hidemia.runtime.verbs import TOKEN_VARIABLE, read_token
@@ -82,7 +79,7 @@ def serve(arguments: list[str]) -> int:
     ):
         # The first run is the slowest, and an engine that cannot run should say so before it is asked.
         server.analyze(np.zeros((server.image_size_px, server.image_size_px, 3), np.uint8))
-        audit = _open_audit(options.audit_log, server.manifest, sockets)
+        audit = _open_audit(options.audit_log, server.manifest_sha256, sockets)
         service = PhotoService(server, settings, audit=audit)
         photos = sockets.enter_context(listen(options.host, options.port))
         port = photos.getsockname()[1]
@@ -188,11 +185,11 @@ def _batch_size(engine: EngineSettings) -> int:
     return 1 if engine.device == "cpu" else 8
 
 
-def _open_audit(path: Path | None, manifest: Manifest, files: contextlib.ExitStack) -> AuditLog | None:
+def _open_audit(path: Path | None, manifest_sha256: str, files: contextlib.ExitStack) -> AuditLog | None:
     if path is None:
         return None
     try:
-        audit = AuditLog(path, hashlib.sha256(manifests.dump(manifest)).hexdigest())
+        audit = AuditLog(path, manifest_sha256)
     except OSError as error:
         raise HidemiaError(
             f"--audit-log {path}: expected a file that can be appended to, got: {error.strerror or error}; "

@@ -1,7 +1,7 @@
 import pytest
 
 from hidemia.benchmarks import targets
-from hidemia.benchmarks.timing import best, interleaved, medians, product_gflops
+from hidemia.benchmarks.timing import best, interleaved, medians, product_gflops, unsteadiness
 
 HIDE = {"plain onnxruntime": 180.0, "fp32 onnxruntime": 120.0, "fp32 openvino": 90.0, "matrix product": 40.0}
 
@@ -35,6 +35,9 @@ def test_peak_share_by_hand():
 def test_other_rows():
     assert targets.trip_overhead(112.0, 100.0).measured == 12.0
     assert targets.trip_overhead(112.0, 100.0).holds is True
+    impossible = targets.trip_overhead(90.0, 100.0)
+    assert (impossible.measured, impossible.holds) == (None, None)
+    assert "busy machine" in str(impossible.reason)
     assert targets.batch8(10.0, 160.0).measured == 0.5
     assert [row.holds for row in targets.startup(0.4, 201.0)] == [True, False]
 
@@ -55,3 +58,8 @@ def test_rivals_take_turns_and_the_warm_up_is_not_counted():
 
 def test_the_best_product_counts():
     assert product_gflops([100.0, 50.0]) == pytest.approx(2 * 1536**3 / 0.05 / 1e9)
+
+
+def test_unsteadiness():
+    assert unsteadiness([10.0, 10.0, 10.0]) == 1.0
+    assert unsteadiness([10.0, 30.0, 20.0]) == 2.0

@@ -1,4 +1,5 @@
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -78,9 +79,7 @@ def test_a_limit_on_file_size_is_one_line(tmp_path):
     code = """
         import resource, signal, sys
         from pathlib import Path
-        from hidemia.export.bundles import export_model
-from hidemia.export.probes import simulated
-from hidemia.export.publishing import published, write
+        from hidemia.export.publishing import published, write
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         with published(Path(sys.argv[1]), ("client",)) as folder:
@@ -120,9 +119,7 @@ def exported(tmp_path_factory):
 PUBLISH = """
     import sys
     from pathlib import Path
-    from hidemia.export.bundles import export_model
-from hidemia.export.probes import simulated
-from hidemia.export.publishing import published, write
+    from hidemia.export.publishing import published, write
 
     def wait(*_):
         print("here", flush=True)
@@ -137,20 +134,24 @@ from hidemia.export.publishing import published, write
     with published(out, ("client", "server")) as folder:
         for role in ("client", "server"):
             (folder / role).mkdir()
-            for file in sorted((source / role).iterdir(), reverse=True):  # the manifest last
+            for file in sorted((source / role).iterdir(), key=lambda file: (file.suffix == ".json", file)):
                 if file.name != "measured.json":
                     wait()
                     write(folder / role / file.name, file.read_bytes())
 """
 
 
-@pytest.mark.parametrize("moment", range(10))
-@pytest.mark.parametrize("fresh", [True, False])
+# Six files, and then a rename for each new folder and for each old one.
+MOMENTS = [(True, moment) for moment in range(8)] + [(False, moment) for moment in range(10)]
+
+
+@pytest.mark.parametrize(("fresh", "moment"), MOMENTS)
 def test_a_killed_export_leaves_whole_bundles_or_none(exported, tmp_path, fresh, moment):
     """kill -9 before each file and between any two renames: old, new or refused, never a mixture."""
     out = tmp_path / "out"
     if not fresh:
         shutil.copytree(exported / "old", out)
+    reached = -1
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PUBLISH), str(exported / "new"), str(out)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -162,6 +163,8 @@ def test_a_killed_export_leaves_whole_bundles_or_none(exported, tmp_path, fresh,
         process.stdin.flush()
     process.kill()
     process.communicate()
+    assert (reached, process.returncode) == (moment, -signal.SIGKILL)
+    assert (tmp_path / ".out.partial").exists()
     ids = {name: Bundle.open(exported / name / "client", "client").manifest.pair_id for name in ("old", "new")}
     for role in NAMES:
         try:
@@ -190,6 +193,7 @@ def test_a_real_export_killed_while_it_writes(exported, tmp_path):
     shutil.copytree(exported / "old", out)
     before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
     wanted = ["--weights", str(exported / "weights" / "new"), "--out", str(out), "--precision", "fp32"]
+    reached = -1
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code, *wanted], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -201,6 +205,7 @@ def test_a_real_export_killed_while_it_writes(exported, tmp_path):
         process.stdin.flush()
     process.kill()
     process.communicate()
+    assert (reached, process.returncode) == (2, -signal.SIGKILL)
     assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
     with pytest.raises(BundleError, match=r"got no manifest\.json"):
         Bundle.open(tmp_path / ".out.partial" / "client", "client")

@@ -180,7 +180,7 @@ def test_a_session_that_falls_back_to_the_cpu(run, here, model, monkeypatch):
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
-        lambda data, options, providers: real(data, options, ["CPUExecutionProvider"]),
+        lambda data, options, providers, **_: real(data, options, ["CPUExecutionProvider"]),
     )
     line = (
         "onnxruntime lists CUDAExecutionProvider, but a session that asks for it gets CPUExecutionProvider: "

@@ -24,7 +24,8 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         (
             f"{machine['cpu']}, {machine['cores']} cores used, Python {machine['python']}, {machine['system']}. "
-            "Server and clients share the cores. Each half can be run alone with --only fuzz or --only load, as these were."
+            "Server and clients share the cores. "
+            "Each half can be run alone with --only fuzz or --only load, as these were."
         ),
     ]
     for name, title in TITLES.items():

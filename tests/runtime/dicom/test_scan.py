@@ -342,6 +342,7 @@ def result() -> Result:
         mask=mask,
         label=None,
         integrity=Integrity(psnr_db=40, changed_share=0.5),
+        scaling=Scaling(36, 50, 64),
     )
 
 
