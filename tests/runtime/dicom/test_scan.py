@@ -12,6 +12,7 @@ from pydicom.uid import RLELossless
 from hidemia.runtime import ImageError, Integrity, Result, dicom
 from hidemia.runtime.dicom import View
 from hidemia.runtime.dicom.record import Crop, Geometry, Mapping, Range, Window
+from hidemia.runtime.scaling import Scaling
 
 
 @pytest.fixture
