@@ -153,7 +153,9 @@ def test_a_real_breach_fails_and_leaves_nothing(weights, tmp_path, monkeypatch):
     broken = tmp_path / "weights"
     save_weights(micro_system(config), config, broken, half=True)
     calibration.save(msgspec.structs.replace(found, graphs=graphs), broken)
-    with pytest.raises(ExportError, match=r"^int8 in onnxruntime: expected the task's figure to lose at most 0\.5 points"):
+    with pytest.raises(
+        ExportError, match=r"^int8 in onnxruntime: expected the task's figure to lose at most 0\.5 points"
+    ):
         export_model(broken, tmp_path / "out", PROBES, public_key=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
 
