@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import msgspec
 import onnx
@@ -74,8 +75,8 @@ def chosen(model: ModelProto, calibration: GraphCalibration) -> set[str]:
 def convolution_groups(model: ModelProto) -> dict[str, list[str]]:
     """The convolutions that can be quantised, by the part of the network whose weights they hold.
 
-    Names of weights outlive a rewriting of the graph, names of nodes do not. The part is the path of the trained
-    kernel without its last two steps: ``hider.inv1.f`` for ``hider.inv1.f.conv5.weight``.
+    The part is the path of the kernel down to the block that the convolution is of: ``hider.f.1`` for
+    ``hider.f.1.conv5.terms.0.weight``.
     """
     stored, made = initializers(model), {output: node for node in model.graph.node for output in node.output}
 
@@ -90,7 +91,7 @@ def convolution_groups(model: ModelProto) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for node in quantisable(model):
         kernel = max(kernels(node.input[1]), key=size)
-        groups.setdefault(kernel.rsplit(".", 2)[0], []).append(node.name)
+        groups.setdefault(re.split(r"\.conv\d", kernel.rsplit(".", 1)[0])[0], []).append(node.name)
     return groups
 
 

@@ -385,7 +385,7 @@ def real_graphs():
     from hidemia.export.writing import to_onnx
 
     system, photo = micro_system(micro_config()), torch.zeros(2, 64, 64, 3, dtype=torch.uint8)
-    hide, recover = Hide(system), Recover(system, 64)
+    hide, recover = Hide(system, "direct", 64), Recover(system, "direct", 64)
     return {
         "hide": to_onnx(hide, (photo, photo), ["secret", "cover"], ["stego"], dynamic=True),
         "recover": to_onnx(recover, (photo, photo), ["reply", "sent"], ["probability"], dynamic=True),

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -43,7 +44,7 @@ def weights(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     save_weights(micro_system(micro_config()), micro_config(), folder, half=True)
     graphs = {verb: GraphCalibration(ranges=model.ranges[verb], fp32=[], effects=[]) for verb in FILES}
-    graphs["hide"] = msgspec.structs.replace(graphs["hide"], fp32=["hider.inv2.f"])
+    graphs["hide"] = msgspec.structs.replace(graphs["hide"], fp32=["hider.f.1"])
     calibration.save(Calibration(data={}, weights_sha256=calibration.weights_sha256(folder), graphs=graphs), folder)
     return folder
 
@@ -64,15 +65,18 @@ def bundles(weights, tmp_path_factory):
 def test_files_and_their_order(bundles):
     client, server = (Bundle.open(bundles / role, role).manifest for role in ("client", "server"))
     assert [graph.path for graph in client.graphs] == [
-        f"{verb}.{precision}.onnx" for precision in ("fp32", "fp16", "int8") for verb in ("hide", "recover")
+        f"{verb}.{precision}.onnx"
+        for forms in (("fp32.tiled", "fp32"), ("fp16",), ("int8",))
+        for verb in ("hide", "recover")
+        for precision in forms
     ]
     assert [graph.path for graph in server.graphs] == [
         "analyze.fp32.one.onnx", "analyze.fp32.any.onnx", "analyze.fp16.any.onnx", "analyze.int8.any.onnx"
     ]  # fmt: skip
     int8 = {graph.verb: graph for graph in (*client.graphs, *server.graphs) if graph.precision == "int8"}
     assert "tensorrt" not in int8["hide"].backends
-    # Two blocks: f, r and y of the first, f of the second, which is left out; two Haar transforms and one back.
-    assert int8["hide"].precision_achieved == "int8 in 15 of 23 convolutions"
+    low, total = map(int, re.findall(r"[0-9]+", int8["hide"].precision_achieved.removeprefix("int8")))
+    assert 0 < low < total  # hider.f.1 is left out
     assert sum("conv" in name.lower() for name in int8["hide"].fp32_nodes) >= 5
 
 
@@ -110,8 +114,8 @@ def test_measured_holds_the_figures_of_each_precision(bundles):
     trips = json.loads((bundles / "client" / "measured.json").read_text())["trips"]
     assert trips.keys() == {"images", "fp32", "fp16", "int8"}
     graphs = json.loads((bundles / "server" / "measured.json").read_text())["graphs"]
-    assert graphs["analyze.int8.any.onnx"]["parity"]["identical_share"] < 1
-    assert graphs["analyze.int8.any.onnx"]["latency_ms_batch_1"] > 0
+    assert graphs["analyze.int8.any.onnx"]["openvino"]["parity"]["identical_share"] < 1
+    assert graphs["analyze.int8.any.onnx"]["openvino"]["latency_ms_batch_1"] > 0
 
 
 BUILD = """
@@ -132,7 +136,7 @@ def test_another_process_without_images_builds_the_same_bytes(bundles, weights, 
             check=True, env={"PYTHONHASHSEED": seed, "PATH": ""},
         )  # fmt: skip
     files = [file.relative_to(bundles) for file in bundles.rglob("*.*") if file.name != "measured.json"]
-    assert len(files) == 12
+    assert len(files) == 14
     for file in files:
         assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes(), file
         assert (tmp_path / "1" / file).read_bytes() == (bundles / file).read_bytes(), file
@@ -149,7 +153,9 @@ def test_a_real_breach_fails_and_leaves_nothing(weights, tmp_path, monkeypatch):
     broken = tmp_path / "weights"
     save_weights(micro_system(config), config, broken, half=True)
     calibration.save(msgspec.structs.replace(found, graphs=graphs), broken)
-    with pytest.raises(ExportError, match=r"^int8: expected the task's figure to lose at most 0\.5 points"):
+    with pytest.raises(
+        ExportError, match=r"^int8 in onnxruntime: expected the task's figure to lose at most 0\.5 points"
+    ):
         export_model(broken, tmp_path / "out", PROBES, public_key=True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights"]
 
@@ -173,12 +179,10 @@ def test_a_wrong_precision_is_a_wrong_call(tmp_path, capsys, text):
 def test_effects_are_measured_one_group_at_a_time(model):
     reference, found = travel(model.runs, PROBES, model.threshold)
     effects = list(measured(model, "hide", PROBES, reference, found))
-    assert [effect.group for effect in effects] == [
-        f"hider.{part}" for part in ("inv1.f", "inv1.r", "inv1.y", "inv2.f")
-    ]
-    assert all(effect.noise > 0 and effect.convolutions == 5 for effect in effects)
+    assert [effect.group for effect in effects] == ["hider.f.0", "hider.ry.0", "hider.f.1"]
+    assert all(effect.noise > 0 and effect.convolutions >= 5 for effect in effects)
     groups = convolution_groups(model.graphs["recover"])
-    assert set(groups) == {"hider.inv1.r", "hider.inv1.y", "hider.inv2.f", "hider.inv2.r", "hider.inv2.y"}
+    assert set(groups) == {"hider.ry.0", "hider.f.1", "hider.ry.1"}
     effect = next(iter(measured(model, "recover", PROBES, reference, found)))
     assert (effect.stego_psnr_db, effect.reply_psnr_db) == (0, 0)  # the photos are already made
 

@@ -164,7 +164,7 @@ def feeds():
 def test_the_packaged_model(feeds, role, verb):
     """The same as ONNX Runtime within what the product sends and shows, and the very same every time."""
     bundle = Bundle.open(defaults.bundle(role), role)
-    (output,) = bundle.graph(verb).outputs
+    output, *_ = bundle.graph(verb).outputs
     made = []
     for settings in (EngineSettings(threads=2), EngineSettings(backend="openvino", threads=2), ONE):
         graph = bundle.graph(verb, backend=settings.backend)

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.micro import micro_config, micro_system
 
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
@@ -51,7 +52,7 @@ def learns(module: torch.nn.Module) -> bool:
 
 
 def test_all_are_here() -> None:
-    assert set(OBJECTIVES) == set(NAMES)
+    assert set(OBJECTIVES) == {*NAMES, "seal"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -173,3 +174,15 @@ def test_aids() -> None:
 def test_config_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         StageConfig("hide", 1, 1, 32).steps = 2
+
+
+def test_the_seal_stage_moves_what_writes_the_seal_and_nothing_of_the_hider(batch: Batch) -> None:
+    config = micro_config()
+    system = micro_system(config)
+    objective = OBJECTIVES["seal"](system, Aids(8, None), StageConfig("seal", 1, 2, 64, seal_weight=1.0, blank=1))
+    losses = objective(batch, 0.5)
+    assert set(losses) == {"task", "reply", "seal"}
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+    assert all(parameter.grad is not None for parameter in system.analyzer.seals.parameters())
+    (_, rate), (_, slow) = objective.trained()
+    assert slow == rate / 100
