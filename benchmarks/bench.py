@@ -59,7 +59,7 @@ def bench(arguments: list[str]) -> int:
     parser.add_argument("--weights", type=Path, default=Path("weights/busi"), help="the weights they were made from")
     options = parser.parse_args(arguments)
     system, config = load_weights(options.weights)
-    ((secret, cover),) = simulated(1, config.image_size_px)
+    ((secret, cover, _),) = simulated(1, config.image_size_px)
     rounds = QUICK_ROUNDS if options.quick else ROUNDS
     subject = Subject(options.client, options.server, system, secret, cover, usable_threads(), rounds)
     report = measure(subject, Console(stderr=True))

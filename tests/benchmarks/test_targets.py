@@ -37,7 +37,7 @@ def test_other_rows():
     assert targets.trip_overhead(112.0, 100.0).holds is True
     impossible = targets.trip_overhead(90.0, 100.0)
     assert (impossible.measured, impossible.holds) == (None, None)
-    assert "busy machine" in str(impossible.reason)
+    assert "machine is busy" in str(impossible.reason)
     assert targets.batch8(10.0, 160.0).measured == 0.5
     assert [row.holds for row in targets.startup(0.4, 201.0)] == [True, False]
 
