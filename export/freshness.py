@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import BundleError
+from hidemia.runtime.manifest import Role
 
 LAYERS = ("hidemia.export", "hidemia.runtime", "hidemia.training")
 PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "openvino", "opencv-python-headless")
@@ -50,14 +51,18 @@ def export_key(weights: Path, settings: Mapping[str, object], images: tuple[Path
 
 def is_fresh(out: Path, key: str) -> bool:
     """Whether ``out`` holds a client and a server bundle of this key, every file undamaged."""
-    for role in ("client", "server"):
-        try:
-            measured = json.loads((out / role / MEASURED).read_text())
-            if not isinstance(measured, dict) or measured.get("key") != key:
-                return False
-            Bundle.open(out / role, role).verify()  # type: ignore[arg-type]
-        except (OSError, ValueError, BundleError):
+    roles: tuple[Role, ...] = ("client", "server")
+    return all(_is_fresh(out / role, role, key) for role in roles)
+
+
+def _is_fresh(bundle: Path, role: Role, key: str) -> bool:
+    try:
+        measured = json.loads((bundle / MEASURED).read_text())
+        if not isinstance(measured, dict) or measured.get("key") != key:
             return False
+        Bundle.open(bundle, role).verify()
+    except (OSError, ValueError, BundleError):
+        return False
     return True
 
 
