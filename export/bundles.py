@@ -19,6 +19,7 @@ from torch import nn
 from hidemia.export import calibration, trip
 from hidemia.export.calibration import Calibration
 from hidemia.export.deploy import Form
+from hidemia.export.freshness import MEASURED
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
 from hidemia.export.hider import TILED_SIDE, HiderForm
 from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, first, reference
@@ -66,7 +67,13 @@ class Export:
 
 
 def export_model(
-    weights: Path, out: Path, probes: Probes, *, public_key: bool, precisions: Sequence[Precision] | None = None
+    weights: Path,
+    out: Path,
+    probes: Probes,
+    *,
+    public_key: bool,
+    precisions: Sequence[Precision] | None = None,
+    key: str | None = None,
 ) -> Export:
     """Write ``out/client`` and ``out/server`` from a folder of weights.
 
@@ -76,6 +83,7 @@ def export_model(
         probes: trips that every graph and every precision is checked with.
         public_key: whether the weights are published, so that anyone can recover.
         precisions: FP32, the reference, and what is wanted beside it; what the weights allow when None.
+        key: what this export depends on, see `hidemia.export.freshness`; kept in ``measured.json``.
 
     Returns:
         What was exported, with its parity, latency and figures.
@@ -98,7 +106,7 @@ def export_model(
         for role, part in halves:
             mine = [item for item in export.graphs if item.graph.verb in manifests.VERBS[role]]
             manifest = _manifest(config, role, pair_id, mine, {part: hashes[part]}, public_key=public_key)
-            _write_bundle(folder / role, manifest, mine, export.trips, len(probes))
+            _write_bundle(folder / role, manifest, mine, export.trips, len(probes), key)
     return export
 
 
@@ -376,6 +384,7 @@ def _write_bundle(
     items: list[Exported],
     trips: Mapping[Precision, Mapping[str, Figures]],
     images: int,
+    key: str | None,
 ) -> None:
     """The manifest comes last: without it the folder is no bundle."""
     # The umask must not make a private hider readable by all.
@@ -383,6 +392,7 @@ def _write_bundle(
     for item in items:
         write(folder / item.graph.path, item.data)
     measured: dict[str, Any] = {
+        "key": key,
         "environment": {
             "machine": platform.machine(),
             "python": platform.python_version(),
@@ -401,7 +411,7 @@ def _write_bundle(
             **{name: {backend: vars(found) for backend, found in own.items()} for name, own in trips.items()},
         },
     }
-    write(folder / "measured.json", (json.dumps(measured, indent=2, sort_keys=True) + "\n").encode())
+    write(folder / MEASURED, (json.dumps(measured, indent=2, sort_keys=True) + "\n").encode())
     write(folder / manifests.FILE_NAME, manifests.dump(manifest))
 
 
