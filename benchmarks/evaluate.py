@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from hidemia.benchmarks import metrics
 from hidemia.runtime import Client, Server, photo, png, similarity
 from hidemia.runtime.errors import DataError
-from hidemia.training.data import read_rows
+from hidemia.training.errors import DatasetError
+from hidemia.training.index import photo_rows, read_rows
+from hidemia.training.reading import Row, read_mask
 
 Image = NDArray[np.uint8]
 
@@ -56,13 +58,13 @@ def travel(
         DataError: an image, mask or cover cannot be read, or a label is not one of the model's classes.
         DatasetError: no such split.
     """
-    rows, photos = read_rows(data, split), read_rows(covers, split)
+    rows, photos = read_rows(data, split), photo_rows(covers, split)
     size, threshold = client.image_size_px, client.manifest.mask_threshold
     trips = Trips()
     for row in progress(rows):
         secret = _photo(data / row["image"])
         if threshold is not None:
-            trips.truths.append(_mask(data / row["mask"], size))
+            trips.truths.append(_mask(data, row, size))
         else:
             trips.labels.append(_label(row, client.manifest.classes, data))
         probabilities = []
@@ -145,10 +147,11 @@ def _photo(path: Path) -> Image:
         raise DataError(f"{path}: {error.strerror}; repair the data set or take the row out of index.csv") from error
 
 
-def _mask(path: Path, size: int) -> NDArray[np.bool_]:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-    if mask is None:
-        raise DataError(f"{path}: expected a mask, found none that can be read; repair the data set")
+def _mask(data: Path, row: Row, size: int) -> NDArray[np.bool_]:
+    try:
+        mask = read_mask(data, row)
+    except DatasetError as error:
+        raise DataError(str(error)) from error
     return cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR) > 127
 
 
