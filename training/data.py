@@ -119,14 +119,27 @@ def read_covers(folder: Path, split: str, size_px: int) -> Tensor:
     return torch.stack([_read_photo(folder / row["image"], size_px) for row in photo_rows(folder, split)])
 
 
-def generator(seed: int, step: int) -> torch.Generator:
-    """The source of every random draw of one step."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+class Place(NamedTuple):
+    """Which of the processes that train together this is."""
+
+    rank: int = 0
+    world: int = 1
 
 
-def epoch_order(count: int, seed: int, step: int, batch: int) -> Tensor:
-    """Indices of this step's images: every image once an epoch, in an order of seed and epoch alone."""
-    start = step * batch
+ALONE = Place()
+
+
+def generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    """The source of every random draw of one step in one process."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step + (rank << 40))
+
+
+def epoch_order(count: int, seed: int, step: int, batch: int, place: Place = ALONE) -> Tensor:
+    """Indices of this step's images: every image once an epoch, in an order of seed and epoch alone.
+
+    The processes of a step share its images out among them.
+    """
+    start = (step * place.world + place.rank) * batch
     picks = []
     for position in range(start, start + batch):
         epoch, offset = divmod(position, count)
@@ -181,21 +194,48 @@ def scaled(images: Tensor, size_px: int) -> Tensor:
     return F.interpolate(images.float(), size=(size_px, size_px), mode="bilinear", antialias=True) / 255
 
 
-def training_batch(scans: Scans, covers: Tensor, size_px: int, batch: int, seed: int, step: int) -> Batch:
-    """The batch of one step: augmented scans and random crops of covers."""
-    draw = generator(seed, step)
-    picks = epoch_order(len(scans.images), seed, step, batch)
+def balanced_picks(labels: Tensor, count: int, draw: torch.Generator) -> Tensor:
+    """Indices of images whose classes are equally likely, however rare: (N,) -> (count,)."""
+    present = labels.unique()
+    picks = []
+    for choice in torch.randint(len(present), (count,), generator=draw).tolist():
+        members = torch.nonzero(labels == present[choice])[:, 0]
+        picks.append(members[torch.randint(len(members), (1,), generator=draw)])
+    return torch.cat(picks)
+
+
+def training_batch(
+    scans: Scans,
+    covers: Tensor,
+    size_px: int,
+    batch: int,
+    seed: int,
+    step: int,
+    place: Place = ALONE,
+    balanced: float = 0.0,
+) -> Batch:
+    """The batch of one step: augmented scans and random crops of covers.
+
+    ``balanced`` is the share of the batch that is drawn class by class instead of image by image.
+    """
+    draw = generator(seed, step, place.rank)
+    picks = epoch_order(len(scans.images), seed, step, batch, place)
+    count = round(balanced * batch)
+    if count:
+        picks[batch - count :] = balanced_picks(scans.labels, count, draw)
     masks = None if scans.masks is None else scans.masks[picks]
     secrets, warped = warp(scans.images[picks], masks, size_px, draw)
     return Batch(secrets, crop_covers(covers, batch, size_px, draw), warped, scans.labels[picks])
 
 
-def hiding_batch(scans: Scans, covers: Tensor, size_px: int, batch: int, seed: int, step: int) -> Batch:
+def hiding_batch(
+    scans: Scans, covers: Tensor, size_px: int, batch: int, seed: int, step: int, place: Place = ALONE
+) -> Batch:
     """Crops for a hider alone: secrets are scans, tinted scans (an eighth) and photos (a quarter).
 
     Grey secrets alone teach a hider to lose colour.
     """
-    draw = generator(seed, step)
+    draw = generator(seed, step, place.rank)
     picks = torch.randint(len(scans.images), (batch,), generator=draw)
     secrets = crop_covers(scans.images[picks], batch, size_px, draw)
     photos = crop_covers(covers, batch, size_px, draw)
