@@ -17,6 +17,7 @@ from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids, StageConfig
+from hidemia.training.plain_training import train_plain
 from hidemia.training.recipes import RECIPES, Recipe
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
@@ -24,14 +25,22 @@ from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
 from hidemia.training.weights import load_weights, save_weights
 
+PLAIN = "plain-"
+
 
 def train(arguments: list[str]) -> int:
     """Train a model from a named recipe."""
     parser = argparse.ArgumentParser(prog="hidemia train", description=train.__doc__)
-    parser.add_argument("model", choices=sorted(RECIPES), help="the recipe")
-    parser.add_argument("--data", type=Path, required=True, help="medical images: a folder with index.csv")
+    models = sorted(RECIPES)
+    parser.add_argument(
+        "model",
+        choices=[*models, *(PLAIN + name for name in models)],
+        metavar="MODEL",
+        help=f"the recipe: {', '.join(models)}; or {PLAIN}MODEL, the same task with nothing hidden",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
     parser.add_argument("--simulated", type=Path, help="simulated scans to mix into training, in the same layout")
-    parser.add_argument("--covers", type=Path, required=True, help="photos: a folder with index.csv")
+    parser.add_argument("--covers", type=Path, help="any folder of photos; a plain network needs none")
     parser.add_argument("--out", type=Path, help="where checkpoints and weights go (default runs/MODEL)")
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run in --out stopped")
     parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="go on from the weights of another run")
@@ -43,7 +52,7 @@ def train(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("hidemia.training").setLevel(logging.INFO)
-    recipe = RECIPES[options.model]
+    recipe = RECIPES[options.model.removeprefix(PLAIN)]
     out = options.out or Path("runs") / options.model
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
@@ -53,6 +62,12 @@ def train(arguments: list[str]) -> int:
         )
     if options.devices < 1 or options.nodes < 1:
         parser.error(f"--devices, --nodes: expected at least 1, got {options.devices} and {options.nodes}")
+    if options.model.startswith(PLAIN):
+        fabric = Machines(precision=options.precision).fabric(options.device)
+        train_plain(recipe, _task_scans(recipe, options.data, options.simulated), out, fabric)
+        return 0
+    if options.covers is None:
+        parser.error("--covers: expected a folder of photos, got none")
     start = Start(options.start, options.first_stage)
     machines = Machines(options.devices, options.nodes, options.precision)
     run(recipe, options.data, options.simulated, options.covers, out, options.device, start, machines)
@@ -113,9 +128,7 @@ def run(
     """
     model = recipe.model
     segmentation = model.task == "segmentation"
-    scans, unseen = (_scans(recipe, data, split) for split in ("train", "val"))
-    if simulated is not None:
-        scans = _mixed(scans, read_scans(simulated, "train", segmentation))
+    scans, unseen = _task_scans(recipe, data, simulated)
     photos = read_covers(covers, "train", model.image_size_px)
     unseen_photos = read_covers(covers, "val", model.image_size_px)
     out.mkdir(parents=True, exist_ok=True)
@@ -154,6 +167,14 @@ def run(
     rounded, _ = load_weights(out / "weights")
     save_weights(rounded, with_thresholds(rounded, model, unseen, unseen_photos), out / "weights", half=True)
     return rounded
+
+
+def _task_scans(recipe: Recipe, data: Path, simulated: Path | None) -> tuple[Scans, Scans]:
+    """What is learned from, with simulated scans mixed in, and what is looked at."""
+    scans, unseen = (_scans(recipe, data, split) for split in ("train", "val"))
+    if simulated is not None:
+        scans = _mixed(scans, read_scans(simulated, "train", recipe.model.task == "segmentation"))
+    return scans, unseen
 
 
 def _scans(recipe: Recipe, data: Path, split: str) -> Scans:

@@ -204,6 +204,29 @@ def balanced_picks(labels: Tensor, count: int, draw: torch.Generator) -> Tensor:
     return torch.cat(picks)
 
 
+def scan_batch(
+    scans: Scans,
+    size_px: int,
+    batch: int,
+    seed: int,
+    step: int,
+    draw: torch.Generator,
+    place: Place = ALONE,
+    balanced: float = 0.0,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Augmented scans of one step, with their masks and labels as in `Batch`.
+
+    ``balanced`` is the share of the batch that is drawn class by class instead of image by image.
+    """
+    picks = epoch_order(len(scans.images), seed, step, batch, place)
+    count = round(balanced * batch)
+    if count:
+        picks[batch - count :] = balanced_picks(scans.labels, count, draw)
+    masks = None if scans.masks is None else scans.masks[picks]
+    secrets, warped = warp(scans.images[picks], masks, size_px, draw)
+    return secrets, warped, scans.labels[picks]
+
+
 def training_batch(
     scans: Scans,
     covers: Tensor,
@@ -214,18 +237,10 @@ def training_batch(
     place: Place = ALONE,
     balanced: float = 0.0,
 ) -> Batch:
-    """The batch of one step: augmented scans and random crops of covers.
-
-    ``balanced`` is the share of the batch that is drawn class by class instead of image by image.
-    """
+    """The batch of one step: augmented scans and random crops of covers."""
     draw = generator(seed, step, place.rank)
-    picks = epoch_order(len(scans.images), seed, step, batch, place)
-    count = round(balanced * batch)
-    if count:
-        picks[batch - count :] = balanced_picks(scans.labels, count, draw)
-    masks = None if scans.masks is None else scans.masks[picks]
-    secrets, warped = warp(scans.images[picks], masks, size_px, draw)
-    return Batch(secrets, crop_covers(covers, batch, size_px, draw), warped, scans.labels[picks])
+    secrets, masks, labels = scan_batch(scans, size_px, batch, seed, step, draw, place, balanced)
+    return Batch(secrets, crop_covers(covers, batch, size_px, draw), masks, labels)
 
 
 def hiding_batch(
