@@ -47,6 +47,11 @@ class PlainConfig:
     rate: float = 0.0
     mask_threshold: float = 0.5
 
+    @property
+    def threshold(self) -> float | None:
+        """Probability from which a pixel belongs to the mask; None where the result is a class."""
+        return self.mask_threshold if self.task == "segmentation" else None
+
     def build(self) -> PlainNetwork:
         """A fresh network."""
         return PlainNetwork(self.width, self.levels, None if self.task == "segmentation" else len(self.classes))

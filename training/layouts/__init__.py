@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 
 LAYOUTS = (
     Layout("BUSI", "benign/benign (1).png with benign (1)_mask.png", busi, 0.9),
-    Layout("Kvasir-SEG", "images/ and masks/ with the same names", kvasir, 0.9),
+    Layout("Kvasir-SEG", "images/ and masks/ with names like cju0qkwl35piu0993l0dewei2.jpg", kvasir, 0.9),
     Layout("ChildDental", "Dataset and code/{train,test}/{images,masks}", childdental),
     Layout("SIPaKMeD", "im_Dyskeratotic/CROPPED/001_01.bmp", sipakmed, 0.97),
     Layout("DermaMNIST", "dermamnist.npz", dermamnist),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from hidemia.training.layouts.pairs import pairs
-from hidemia.training.reading import Row
+from hidemia.training.reading import Row, images_in
+
+NAME = re.compile(r"c[jk][0-9a-z]{23}")  # else any folder of images and masks would pass for this one
 
 
 def kvasir(folder: Path) -> list[Row]:
@@ -15,4 +18,7 @@ def kvasir(folder: Path) -> list[Row]:
         DatasetError: an image without a mask.
     """
     nested = folder / "Kvasir-SEG"
-    return pairs(folder, nested if nested.is_dir() else folder, split="")
+    root = nested if nested.is_dir() else folder
+    if not all(NAME.fullmatch(path.stem) for path in images_in(root / "images")):
+        return []
+    return pairs(folder, root, split="")

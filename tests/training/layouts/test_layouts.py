@@ -44,8 +44,8 @@ def busi(tmp_path: Path, write) -> Path:
 @pytest.fixture
 def kvasir(tmp_path: Path, write) -> Path:
     for i in range(10):
-        write(tmp_path / f"Kvasir-SEG/images/cju{i}.jpg", noise(i))
-        write(tmp_path / f"Kvasir-SEG/masks/cju{i}.jpg", DISC)
+        write(tmp_path / f"Kvasir-SEG/images/cju{i:022d}.jpg", noise(i))
+        write(tmp_path / f"Kvasir-SEG/masks/cju{i:022d}.jpg", DISC)
     return tmp_path / "Kvasir-SEG"
 
 
@@ -138,7 +138,11 @@ def test_the_folder_above_will_do(busi: Path, kvasir: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("name", "missing"),
-    [("busi", "benign/benign (3)_mask.png"), ("kvasir", "masks/cju4.jpg"), ("childdental", "masks/1.png")],
+    [
+        ("busi", "benign/benign (3)_mask.png"),
+        ("kvasir", "masks/cju0000000000000000000004.jpg"),
+        ("childdental", "masks/1.png"),
+    ],
 )
 def test_missing_mask(name: str, missing: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(name)
@@ -192,6 +196,13 @@ def test_wrong_folder(tmp_path: Path) -> None:
         assert layout.looks_for in str(caught.value)
     refused("found no such folder", read_index, tmp_path / "nowhere")
     refused("found a file", read_index, tmp_path / "notes.txt")
+
+
+def test_images_and_masks_of_another_set(kvasir: Path) -> None:
+    """A data set that has lost its index must not be split anew as if it were Kvasir-SEG."""
+    for folder in ("images", "masks"):
+        (kvasir / folder / f"cju{0:022d}.jpg").rename(kvasir / folder / "benign_001.jpg")
+    refused("found none, nor a layout that is known", read_index, kvasir)
 
 
 def test_folder_that_cannot_be_written(kvasir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
