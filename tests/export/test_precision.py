@@ -201,7 +201,8 @@ def test_the_choice_leaves_out_the_noisiest_until_the_budget_holds(model, monkey
     assert len(list(easy.make())) == 4
     assert easy.full == {"hide": [], "analyze": [], "recover": []}
     strict = Choice(model, effects, PROBES)
-    monkeypatch.setattr(strict, "_losses", lambda *verbs: {"stego_psnr_db": 2.0, "reply_psnr_db": 0.0, "task": 0.0})
+    broken = {"stego_psnr_db": 2.0, "reply_psnr_db": 0.0, "task": 0.0, "sealed": 0.0}
+    monkeypatch.setattr(strict, "_losses", lambda *verbs: broken)
     assert "left in FP32 for stego_psnr_db" in "".join(list(strict.make()))
     noise = {effect.group: effect.noise for effect in effects["hide"]}
     assert strict.full["hide"] == sorted(noise, key=lambda group: -noise[group])  # all, the noisiest first
