@@ -141,7 +141,7 @@ def run(
     if start.weights is not None:
         _fill(system, start.weights)
     teacher = None if recipe.teacher is None else recipe.teacher.build()
-    aids = Aids(model.analyzer.width, None if segmentation else len(model.classes))
+    aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
 
     def batch_of(config: StageConfig, step: int) -> Batch:
         if config.objective == "hide":

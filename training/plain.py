@@ -26,6 +26,7 @@ from hidemia.training.wavelet import dwt
 
 BAND_CHANNELS = 12
 LL_CHANNELS = 3
+LEVELS = 4  # as the shipped analyzers have
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,7 @@ class PlainConfig:
 def matched(model: ModelConfig) -> PlainConfig:
     """The plain network whose parameters are nearest to those of the model's analyzer, with its head."""
     deeper = 0 if model.task == "segmentation" else 1  # an encoder alone has room for one level more
-    config = PlainConfig(
-        model.name, model.task, model.classes, model.image_size_px, width=0, levels=model.analyzer.levels + deeper
-    )
+    config = PlainConfig(model.name, model.task, model.classes, model.image_size_px, width=0, levels=LEVELS + deeper)
 
     def count(width: int) -> int:
         return _count(dataclasses.replace(config, width=width).build())
