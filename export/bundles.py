@@ -22,7 +22,7 @@ from hidemia.export.deploy import Form
 from hidemia.export.freshness import MEASURED
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
 from hidemia.export.hider import TILED_SIDE, HiderForm
-from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, first, reference
+from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, reference
 from hidemia.export.probes import Probes, spread
 from hidemia.export.publishing import published, write
 from hidemia.export.trip import Figures
@@ -162,7 +162,7 @@ def _runs(items: Sequence[Exported]) -> Runs:
 
 
 def _verbs(runs: Runs, backend: str) -> dict[Verb, trip.Run]:
-    return {verb: first(run[backend]) for verb, run in runs.items()}
+    return {verb: run[backend] for verb, run in runs.items()}
 
 
 def _compare_with_fp32(made: list[Exported], fp32: Runs, runs: Runs, probes: Probes, threshold: float) -> None:
@@ -170,8 +170,8 @@ def _compare_with_fp32(made: list[Exported], fp32: Runs, runs: Runs, probes: Pro
     plain = _verbs(fp32, BACKENDS[0])
     for probe in probes:
         photos = {"secret": probe.secret[None], "cover": probe.cover[None]}
-        photos["stego"] = photos["sent"] = plain["hide"](photos)
-        photos["reply"] = plain["analyze"]({"stego": photos["stego"]})
+        photos["stego"] = photos["sent"] = plain["hide"](photos)[0]
+        photos["reply"] = plain["analyze"]({"stego": photos["stego"]})[0]
         for item in made:
             feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
             expected = fp32[item.graph.verb][BACKENDS[0]](feed)
