@@ -108,10 +108,11 @@ ONE_MACHINE = Machines()
 
 
 class Start(NamedTuple):
-    """Where a run begins: with the weights of another, or none, and at which stage of the recipe, from 1."""
+    """Where a run begins: with the weights of another, or with its hider alone, and at which stage, from 1."""
 
     weights: Path | None = None
     stage: int = 1
+    hider: Path | None = None
 
 
 FROM_NOTHING = Start()
@@ -145,6 +146,8 @@ def run(
     system = model.build()
     if start.weights is not None:
         _fill(system, start.weights)
+    if start.hider is not None:
+        system.hider.load_state_dict(load_weights(start.hider)[0].hider.state_dict())
     teacher = None if recipe.teacher is None else recipe.teacher.build()
     aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
 
