@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 
 from hidemia.training.data import Batch, Place, Scans, hiding_batch, read_covers, read_scans, training_batch
 from hidemia.training.errors import DatasetError, TrainingError
+from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids, StageConfig
@@ -46,7 +47,10 @@ def train(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="where checkpoints and weights go (default runs/MODEL)")
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run in --out stopped")
     parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="go on from the weights of another run")
-    parser.add_argument("--first-stage", type=int, default=1, metavar="N", help="with --start: the stage to begin with")
+    parser.add_argument("--teacher", type=Path, metavar="MODEL.PT", help="HiNet's released checkpoint as the teacher")
+    parser.add_argument(
+        "--first-stage", type=int, default=1, metavar="N", help="with --start or --teacher: the stage to begin with"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU, on each machine (default 1)")
     parser.add_argument("--nodes", type=int, default=1, help="machines; each runs this command, see docs/research.md")
@@ -59,9 +63,11 @@ def train(arguments: list[str]) -> int:
     out = options.out or Path("runs") / options.model
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
-    if not 1 <= options.first_stage <= len(recipe.stages) or (options.first_stage > 1 and options.start is None):
+    nothing = options.start is None and options.teacher is None
+    if not 1 <= options.first_stage <= len(recipe.stages) or (options.first_stage > 1 and nothing):
         parser.error(
-            f"--first-stage: expected 1 to {len(recipe.stages)}, beyond 1 with --start, got {options.first_stage}"
+            f"--first-stage: expected 1 to {len(recipe.stages)}, beyond 1 with --start or --teacher, "
+            f"got {options.first_stage}"
         )
     if options.devices < 1 or options.nodes < 1:
         parser.error(f"--devices, --nodes: expected at least 1, got {options.devices} and {options.nodes}")
@@ -73,7 +79,7 @@ def train(arguments: list[str]) -> int:
         return 0
     if options.covers is None:
         parser.error("--covers: expected a folder of photos, got none")
-    start = Start(options.start, options.first_stage)
+    start = Start(options.start, options.first_stage, teacher=options.teacher)
     machines = Machines(options.devices, options.nodes, options.precision)
     run(recipe, options.data, options.simulated, options.covers, out, options.device, start, machines)
     return 0
@@ -108,11 +114,15 @@ ONE_MACHINE = Machines()
 
 
 class Start(NamedTuple):
-    """Where a run begins: with the weights of another, or with its hider alone, and at which stage, from 1."""
+    """Where a run begins: with the weights of another, or with its hider alone, and at which stage, from 1.
+
+    ``teacher`` is HiNet's checkpoint, for a recipe that has a teacher.
+    """
 
     weights: Path | None = None
     stage: int = 1
     hider: Path | None = None
+    teacher: Path | None = None
 
 
 FROM_NOTHING = Start()
@@ -149,6 +159,8 @@ def run(
     if start.hider is not None:
         system.hider.load_state_dict(load_weights(start.hider)[0].hider.state_dict())
     teacher = None if recipe.teacher is None else recipe.teacher.build()
+    if start.teacher is not None:
+        teacher = _released(recipe, start.teacher)
     aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
 
     def batch_of(config: StageConfig, step: int) -> Batch:
@@ -195,6 +207,20 @@ def _scans(recipe: Recipe, data: Path, split: str) -> Scans:
             f"{', '.join(scans.classes)}; choose the recipe of this data set"
         )
     return scans
+
+
+def _released(recipe: Recipe, checkpoint: Path) -> InvertibleHider:
+    """HiNet's checkpoint as the teacher of a recipe."""
+    teacher, found = load_hinet(checkpoint)
+    if found != recipe.teacher:
+        wanted = (
+            "no teacher" if recipe.teacher is None else f"{recipe.teacher.blocks} blocks of {recipe.teacher.growth}"
+        )
+        raise TrainingError(
+            f"{checkpoint}: expected {wanted}, as the recipe {recipe.model.name} has it, got {found.blocks} blocks of "
+            f"{found.growth}; choose another recipe or leave out --teacher"
+        )
+    return teacher
 
 
 def _taught(system: System, teacher: InvertibleHider | None) -> System:

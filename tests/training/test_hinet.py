@@ -4,9 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.command import train
 from hidemia.training.errors import TrainingError
 from hidemia.training.hinet import load_hinet
-from hidemia.training.invertible import InvertibleHider
+from hidemia.training.invertible import HiderConfig, InvertibleHider, hinet
+from hidemia.training.objective import StageConfig
+from hidemia.training.recipes import RECIPES, ModelConfig, Recipe
+from hidemia.training.weights import load_weights
 
 
 @pytest.fixture
@@ -41,8 +46,6 @@ def test_a_bare_state(hider: InvertibleHider, tmp_path: Path) -> None:
 
 
 def test_sixteen_blocks_are_hinet(tmp_path: Path) -> None:
-    from hidemia.training.invertible import hinet
-
     torch.save(released(hinet()), tmp_path / "model.pt", _use_new_zipfile_serialization=False)
     loaded, config = load_hinet(tmp_path / "model.pt")
     assert (config.blocks, config.growth) == (16, 32)
@@ -109,3 +112,51 @@ def test_checkpoints_of_something_else(hider: InvertibleHider, tmp_path: Path) -
     found["net"]["module.model.inv2.r.conv3.bias"] = torch.zeros(9)
     torch.save(found, path)
     refused(path, "expected 3 invertible blocks, got: .*size mismatch")
+
+
+TAUGHT = Recipe(
+    ModelConfig(
+        "taught",
+        image_size_px=32,
+        hider=HiderConfig(blocks=4, growth=4, slope=0.01),
+        analyzer=AnalyzerConfig(width=8, levels=1, attention_levels=1),
+    ),
+    (
+        StageConfig("hide", steps=2, batch=2, size_px=16, hider_rate=1e-3, teacher=True),
+        StageConfig("analyze_frozen", steps=2, batch=2, size_px=32, analyzer_rate=1e-3, teacher=True),
+        StageConfig("distill_functions", steps=2, batch=2, size_px=32, hider_rate=1e-3),
+    ),
+    teacher=HiderConfig(blocks=8, growth=4, slope=0.01),
+)
+
+
+def test_as_the_teacher_of_a_recipe(
+    shake, scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, "taught", TAUGHT)
+    teacher = shake(InvertibleHider(blocks=8, growth=4, slope=0.01), std=0.02)
+    torch.save(released(teacher), tmp_path / "model.pt")
+    out = tmp_path / "out"
+    call = ["taught", "--data", str(scans_folder), "--covers", str(covers_folder), "--device", "cpu"]
+    call += ["--teacher", str(tmp_path / "model.pt"), "--first-stage", "2", "--out", str(out)]
+    assert train(call) == 0
+    assert sorted(path.name for path in out.glob("*.pt")) == ["2-analyze_frozen.pt", "3-distill_functions.pt"]
+    kept = torch.load(out / "2-analyze_frozen.pt", weights_only=True)["average"]
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(kept[f"module.hider.{name}"], value), name
+    assert len(load_weights(out / "weights")[0].hider.blocks()) == 4  # the student is what is shipped
+
+
+def test_a_teacher_of_another_size(
+    hider: InvertibleHider, scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, "taught", TAUGHT)
+    torch.save(released(hider), tmp_path / "model.pt")
+    call = ["--data", str(scans_folder), "--covers", str(covers_folder), "--device", "cpu"]
+    call += ["--teacher", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out")]
+    with pytest.raises(TrainingError, match=r"expected 8 blocks of 4, as the recipe taught has it, got 3 blocks of 4"):
+        train(["taught", *call])
+    with pytest.raises(TrainingError, match=r"expected no teacher, as the recipe busi has it, got 3 blocks of 4"):
+        train(["busi", *call])
+    with pytest.raises(SystemExit, match="2"):
+        train(["taught", *call[:-4], "--first-stage", "2"])
