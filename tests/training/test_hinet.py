@@ -1,3 +1,4 @@
+import logging
 import pickle
 from pathlib import Path
 
@@ -130,10 +131,15 @@ TAUGHT = Recipe(
 )
 
 
-def test_as_the_teacher_of_a_recipe(
-    shake, scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def taught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe by its name; the command leaves logging as it was."""
     monkeypatch.setitem(RECIPES, "taught", TAUGHT)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+
+
+@pytest.mark.usefixtures("taught")
+def test_as_the_teacher_of_a_recipe(shake, scans_folder: Path, covers_folder: Path, tmp_path: Path) -> None:
     teacher = shake(InvertibleHider(blocks=8, growth=4, slope=0.01), std=0.02)
     torch.save(released(teacher), tmp_path / "model.pt")
     out = tmp_path / "out"
@@ -147,10 +153,10 @@ def test_as_the_teacher_of_a_recipe(
     assert len(load_weights(out / "weights")[0].hider.blocks()) == 4  # the student is what is shipped
 
 
+@pytest.mark.usefixtures("taught")
 def test_a_teacher_of_another_size(
-    hider: InvertibleHider, scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hider: InvertibleHider, scans_folder: Path, covers_folder: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(RECIPES, "taught", TAUGHT)
     torch.save(released(hider), tmp_path / "model.pt")
     call = ["--data", str(scans_folder), "--covers", str(covers_folder), "--device", "cpu"]
     call += ["--teacher", str(tmp_path / "model.pt"), "--out", str(tmp_path / "out")]
