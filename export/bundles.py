@@ -18,6 +18,7 @@ from torch import nn
 
 from hidemia.export import calibration, trip
 from hidemia.export.calibration import Calibration
+from hidemia.export.deploy import Form
 from hidemia.export.freshness import MEASURED
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
 from hidemia.export.hider import TILED_SIDE, HiderForm
@@ -30,6 +31,8 @@ from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Graph, Manifest, Precision, ReplyLimits, Role, Verb
+from hidemia.training.analyzer import Analyzer
+from hidemia.training.invertible import InvertibleHider
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.seal import TILES, agreement
 from hidemia.training.system import System
@@ -42,6 +45,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")  # the manifest's o
 # Of the graphs that serve, the first of the manifest is taken. In ONNX Runtime on the CPU `tiled` was faster than
 # `direct`, in OpenVINO slower (docs/hider.md), so `tiled` is offered to the first alone. `direct` serves all.
 HIDER_FORMS: tuple[HiderForm, ...] = ("tiled", "direct")
+ANALYZER_FORMS: tuple[Form, ...] = ("one", "any")
 
 
 @dataclass
@@ -188,13 +192,16 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
     """Every graph by file name, traced and linted, with the module it came from."""
     side = config.image_size_px
     photo = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    forms = [form for form in HIDER_FORMS if form == "direct" or side % TILED_SIDE == 0]
-    results = ["probability"] if config.analyzer.seal is None else ["probability", "seal"]
+    invertible, mixes = isinstance(system.hider, InvertibleHider), isinstance(system.analyzer, Analyzer)
+    forms = [form for form in HIDER_FORMS if form == "direct" or (invertible and side % TILED_SIDE == 0)]
+    results = ["probability"] if config.seal is None else ["probability", "seal"]
     plans: list[tuple[str, nn.Module, list[str], list[str], str | None]] = [
         *(("hide", Hide(system, form, side), ["secret", "cover"], ["stego"], form) for form in forms),
         *(("recover", Recover(system, form, side), ["reply", "sent"], results, form) for form in forms),
-        ("analyze", Analyze(system, "one", side), ["stego"], ["reply"], "one"),
-        ("analyze", Analyze(system, "any", side), ["stego"], ["reply"], "any"),
+        *(
+            ("analyze", Analyze(system, form, side), ["stego"], ["reply"], form)
+            for form in (ANALYZER_FORMS if mixes else ANALYZER_FORMS[1:])
+        ),
     ]
     made = {}
     for verb, module, names, outputs, form in plans:
@@ -290,7 +297,7 @@ class _TrainedRecover(nn.Module):
     def forward(self, reply: torch.Tensor, sent: torch.Tensor) -> tuple[torch.Tensor, ...]:
         recovered, reference = (self.system.hider.recover(pixels_in(photo)) for photo in (reply, sent))
         probability = self.system.head.probabilities(recovered, reference)
-        if self.system.analyzer.config.seal is None:
+        if self.system.analyzer.seal is None:
             return (probability,)
         return probability, agreement(recovered, reference, self.system.analyzer.signs)
 
@@ -334,7 +341,7 @@ def _results(config: ModelConfig, dynamic: bool) -> list[manifests.Tensor]:  # n
         channel_def={"0": "how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all"},
         shape=[batch, TILES, TILES], layout="NHW", colour_order="",
     )  # fmt: skip
-    return [probability] if config.analyzer.seal is None else [probability, seal]
+    return [probability] if config.seal is None else [probability, seal]
 
 
 def _manifest(

@@ -90,7 +90,7 @@ def run(
     system = model.build()
     if start.weights is not None:
         _fill(system, start.weights)
-    aids = Aids(model.analyzer.width, None if segmentation else len(model.classes))
+    aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
     for number, config in enumerate(recipe.stages, start=1):
         if number < start.stage:
             continue

@@ -104,6 +104,7 @@ class StageRun:
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * self.slower * learning_rate(self.step, steps)
         choose_experts(self.objective, self.seed, self.step)
+        torch.manual_seed(self.seed * 7919 + self.step)  # of dropout: a resumed run drops the same
         self.module.train()
         losses: dict[str, Tensor] = self.module(batch_of(self.step), self.step / steps)
         total = torch.stack(list(losses.values())).sum()

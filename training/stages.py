@@ -105,8 +105,10 @@ class Objective(nn.Module):
         return groups
 
     def train(self, mode: bool = True) -> Objective:  # noqa: FBT001, FBT002 - as in torch
-        """Training mode, but for the batch norms where the stage freezes them."""
+        """Training mode, but for a hider that does not learn, and for batch norms where the stage freezes them."""
         super().train(mode)
+        if not self.trains_hider:
+            self.system.hider.eval()
         if self.config.frozen_norms:
             for module in self.system.modules():
                 if isinstance(module, nn.BatchNorm2d):
