@@ -42,10 +42,27 @@ def test_paper_settings() -> None:
     assert PAPER.model.form == "printed"
     assert {stage.batch for stage in PAPER.stages} == {8}
     assert {stage.size_px for stage in PAPER.stages} == {224}
-    by_name = {stage.objective: stage for stage in PAPER.stages}
-    assert (by_name["answer"].analyzer_rate, by_name["joint"].analyzer_rate) == (5e-4, 1e-5)
-    for name in ("answer", "joint"):
-        assert (by_name[name].reply_limit, by_name[name].reply_weight) == (0, 200)
+    assert [(stage.objective, stage.teacher) for stage in PAPER.stages] == [
+        ("hide", True), ("analyze_frozen", True), ("distill_functions", False), ("fine_tune", False),
+    ]  # fmt: skip
+    _, first, second, third = PAPER.stages
+    assert (first.analyzer_rate, second.hider_rate, third.hider_rate, third.analyzer_rate) == (5e-4, 1e-4, 1e-5, 1e-5)
+    assert (first.reply_weight, second.distill_weights, third.reply_weight) == (200, (800, 800, 4), 200)
+    assert third.stego_weight == 0
+    assert sum(parameter.numel() for parameter in PAPER.teacher.build().parameters()) == 4_050_240
+
+
+@pytest.mark.parametrize(("name", "classes"), [("skin", 7), ("chestct", 4)])
+def test_classification_recipes(name: str, classes: int) -> None:
+    model = RECIPES[name].model
+    assert model.task == "classification"
+    assert len(model.classes) == classes
+    assert list(model.classes) == sorted(model.classes)  # as a data set's are
+
+
+def test_seals_tell_models_apart() -> None:
+    seals = [recipe.model.seal for recipe in RECIPES.values() if recipe.model.seal is not None]
+    assert len(set(seals)) == len(seals)
 
 
 def test_segmentation_is_built_as_configured() -> None:
