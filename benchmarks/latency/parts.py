@@ -56,8 +56,11 @@ class Parts:
 
 
 def key(*facts: object) -> str:
-    """One hash of facts, each by its text."""
-    return hashlib.sha256("\0".join(str(fact) for fact in facts).encode()).hexdigest()
+    """One hash of facts: bytes as they are, others by their text."""
+    digest = hashlib.sha256()
+    for fact in facts:
+        digest.update(hashlib.sha256(fact if isinstance(fact, bytes) else str(fact).encode()).digest())
+    return digest.hexdigest()
 
 
 def sources_sha256(folders: Iterable[Path]) -> str:
