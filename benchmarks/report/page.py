@@ -11,6 +11,12 @@ from hidemia.benchmarks.report.sections import Plot, Section, facts, sections, w
 from hidemia.benchmarks.report.tables import Table
 from hidemia.benchmarks.report.words import HEADLINE
 
+LONG = 26
+"""Characters from which a column of text gets room, so that it is not broken into a word a line."""
+
+WIDE = 12
+"""Columns from which a table is printed smaller."""
+
 
 def render(report: Report) -> str:
     """The report as HTML. Its plots and pictures are inside, it loads nothing and runs no script."""
@@ -72,17 +78,21 @@ def _block(block: str | Table | Plot | Picture) -> str:
 
 
 def _table(table: Table) -> str:
+    long = {column for row in table.rows for column, text in enumerate(row) if len(text) > LONG} - table.numbers
+
     def cell(tag: str, column: int, text: str) -> str:
-        kind = ' class="number"' if column in table.numbers else ""
+        kind = ' class="number"' if column in table.numbers else ' class="long"' if column in long else ""
         return f"<{tag}{kind}>{escape(text)}</{tag}>"
 
     head = "".join(cell("th", column, text) for column, text in enumerate(table.head))
     rows = "".join(
         f"<tr>{''.join(cell('td', column, text) for column, text in enumerate(row))}</tr>\n" for row in table.rows
     )
+    wide = " wide" if len(table.head) > WIDE else ""
     # The wrapper scrolls sideways, and takes the focus so that a keyboard can scroll it.
     return (
-        f'<div class="table" tabindex="0" role="region" aria-label="table">\n<table>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="table{wide}" tabindex="0" role="region" aria-label="table">\n<table>\n'
+        f"<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{rows}</tbody>\n</table>\n</div>\n"
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from hidemia.benchmarks.report.document import Report, Timing
 from hidemia.benchmarks.report.summary import per_second, summary
@@ -49,7 +50,7 @@ def latency(report: Report, verb: str) -> str | None:
             colour = ACCENT if timing.graph else GREY
             # Runs are spread over the row in their order, so that a drift can be seen.
             rows = [row - 0.3 + 0.6 * (i + 0.5) / len(timing.times_ms) for i in range(len(timing.times_ms))]
-            axes.plot(timing.times_ms, rows, ".", color=colour, markersize=4, alpha=0.7, markeredgewidth=0)
+            axes.plot(timing.times_ms, rows, "o", color=colour, markersize=3, alpha=0.7, markeredgewidth=0)
             axes.plot([summary(timing.times_ms).median] * 2, [row - 0.38, row + 0.38], color=INK, linewidth=1.6)
         axes.set_yticks(range(len(shown)), [_label(timing) for timing in shown])
         axes.set_xlim(left=0)
@@ -140,6 +141,9 @@ def histogram(report: Report) -> str | None:
             shares = [100 * number / total for number in seen.levels]
             axes.step(range(len(shares)), shares, where="mid", color=colour, label=seen.photo, linewidth=1.6)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("grey levels from the cover's value")
         axes.set_ylabel("% of all values")
         axes.legend(frameon=False)

@@ -75,7 +75,9 @@ def _visible(report: Report) -> Iterator[Fact]:
         psnr, ssim = figures.get(f"{photo}_psnr_db"), figures.get(f"{photo}_ssim")
         if isinstance(psnr, float) and isinstance(ssim, float):
             images = figures.get("n_images")
-            yield Fact(f"{psnr:.1f} dB", f"{photo} against cover, SSIM {ssim:.3f}, {images} test images")
+            yield Fact(
+                f"{psnr:.1f} dB", f"{photo} against cover (more is closer), SSIM {ssim:.3f}, {images} test images"
+            )
     if isinstance(dice := figures.get("dsc"), float):
         prior = figures.get("location_prior")
         beside = f"; knowing nothing gives {prior:.2f}" if isinstance(prior, float) else ""

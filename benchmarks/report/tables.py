@@ -82,7 +82,7 @@ def networks(report: Report) -> Table:
     rows = []
     for cost in report.networks:
         if cost.multiply_adds is None or cost.graph_multiply_adds is None:
-            rows.append([cost.network, cost.part, "", "", "", "", "", cost.reason])
+            rows.append([cost.network, cost.part, "", "", "", cost.reason, "", ""])
             continue
         apart = cost.graph_multiply_adds - cost.multiply_adds
         rows.append(
@@ -98,7 +98,7 @@ def networks(report: Report) -> Table:
             ]
         )
     head = "network | part | parameters | GMACs, fvcore | GMACs, graph | agree | norms and pools, G | activations, MiB"
-    return Table.of(head, rows, 2)
+    return Table(head.split(" | "), rows, frozenset({2, 3, 4, 6, 7}))
 
 
 def table7(report: Report) -> Table:
