@@ -18,9 +18,10 @@ from torch import nn
 
 from hidemia.export import calibration, trip
 from hidemia.export.calibration import Calibration
+from hidemia.export.freshness import MEASURED
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
 from hidemia.export.hider import TILED_SIDE, HiderForm
-from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, first, reference
+from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, reference
 from hidemia.export.probes import Probes, spread
 from hidemia.export.publishing import published, write
 from hidemia.export.trip import Figures
@@ -62,7 +63,13 @@ class Export:
 
 
 def export_model(
-    weights: Path, out: Path, probes: Probes, *, public_key: bool, precisions: Sequence[Precision] | None = None
+    weights: Path,
+    out: Path,
+    probes: Probes,
+    *,
+    public_key: bool,
+    precisions: Sequence[Precision] | None = None,
+    key: str | None = None,
 ) -> Export:
     """Write ``out/client`` and ``out/server`` from a folder of weights.
 
@@ -72,6 +79,7 @@ def export_model(
         probes: trips that every graph and every precision is checked with.
         public_key: whether the weights are published, so that anyone can recover.
         precisions: FP32, the reference, and what is wanted beside it; what the weights allow when None.
+        key: what this export depends on, see `hidemia.export.freshness`; kept in ``measured.json``.
 
     Returns:
         What was exported, with its parity, latency and figures.
@@ -94,7 +102,7 @@ def export_model(
         for role, part in halves:
             mine = [item for item in export.graphs if item.graph.verb in manifests.VERBS[role]]
             manifest = _manifest(config, role, pair_id, mine, {part: hashes[part]}, public_key=public_key)
-            _write_bundle(folder / role, manifest, mine, export.trips, len(probes))
+            _write_bundle(folder / role, manifest, mine, export.trips, len(probes), key)
     return export
 
 
@@ -150,7 +158,7 @@ def _runs(items: Sequence[Exported]) -> Runs:
 
 
 def _verbs(runs: Runs, backend: str) -> dict[Verb, trip.Run]:
-    return {verb: first(run[backend]) for verb, run in runs.items()}
+    return {verb: run[backend] for verb, run in runs.items()}
 
 
 def _compare_with_fp32(made: list[Exported], fp32: Runs, runs: Runs, probes: Probes, threshold: float) -> None:
@@ -158,8 +166,8 @@ def _compare_with_fp32(made: list[Exported], fp32: Runs, runs: Runs, probes: Pro
     plain = _verbs(fp32, BACKENDS[0])
     for probe in probes:
         photos = {"secret": probe.secret[None], "cover": probe.cover[None]}
-        photos["stego"] = photos["sent"] = plain["hide"](photos)
-        photos["reply"] = plain["analyze"]({"stego": photos["stego"]})
+        photos["stego"] = photos["sent"] = plain["hide"](photos)[0]
+        photos["reply"] = plain["analyze"]({"stego": photos["stego"]})[0]
         for item in made:
             feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
             expected = fp32[item.graph.verb][BACKENDS[0]](feed)
@@ -369,6 +377,7 @@ def _write_bundle(
     items: list[Exported],
     trips: Mapping[Precision, Mapping[str, Figures]],
     images: int,
+    key: str | None,
 ) -> None:
     """The manifest comes last: without it the folder is no bundle."""
     # The umask must not make a private hider readable by all.
@@ -376,6 +385,7 @@ def _write_bundle(
     for item in items:
         write(folder / item.graph.path, item.data)
     measured: dict[str, Any] = {
+        "key": key,
         "environment": {
             "machine": platform.machine(),
             "python": platform.python_version(),
@@ -394,7 +404,7 @@ def _write_bundle(
             **{name: {backend: vars(found) for backend, found in own.items()} for name, own in trips.items()},
         },
     }
-    write(folder / "measured.json", (json.dumps(measured, indent=2, sort_keys=True) + "\n").encode())
+    write(folder / MEASURED, (json.dumps(measured, indent=2, sort_keys=True) + "\n").encode())
     write(folder / manifests.FILE_NAME, manifests.dump(manifest))
 
 

@@ -115,8 +115,9 @@ def ranges_of(
     """The ranges of each graph on what it meets on a trip."""
     photos = []
     for probe in probes:
-        stego = runs["hide"]({"secret": probe.secret[None], "cover": probe.cover[None]})
-        photos.append((probe, stego, runs["analyze"]({"stego": stego})))
+        (stego,) = runs["hide"]({"secret": probe.secret[None], "cover": probe.cover[None]})
+        (reply,) = runs["analyze"]({"stego": stego})
+        photos.append((probe, stego, reply))
     feeds: dict[Verb, list[dict[str, NDArray[np.uint8]]]] = {
         "hide": [{"secret": probe.secret[None], "cover": probe.cover[None]} for probe in probes],
         "analyze": [{"stego": stego} for _, stego, _ in photos],
@@ -144,15 +145,15 @@ def measured(
 
 
 class Noise:
-    """A graph that runs beside its FP32 reference, and the mean square of their difference so far."""
+    """A graph that runs beside its FP32 reference, and the mean square of the difference of their first outputs."""
 
     def __init__(self, reference: Run, rounded: Run, unit: float) -> None:
         self._reference, self._rounded, self._unit = reference, rounded, unit
         self._errors: list[float] = []
 
-    def __call__(self, feed: Mapping[str, NDArray[np.uint8]]) -> NDArray[Any]:
+    def __call__(self, feed: Mapping[str, NDArray[np.uint8]]) -> list[NDArray[Any]]:
         expected, got = self._reference(feed), self._rounded(feed)
-        difference = (expected.astype(np.float32) - got.astype(np.float32)) * self._unit
+        difference = (expected[0].astype(np.float32) - got[0].astype(np.float32)) * self._unit
         self._errors.append(float(np.mean(np.square(difference))))
         return got
 
@@ -166,9 +167,9 @@ class Remembered:
     """A graph that computes each input once: the FP32 half of most trips is the same."""
 
     def __init__(self, run: Run) -> None:
-        self._run, self._known = run, dict[bytes, NDArray[Any]]()
+        self._run, self._known = run, dict[bytes, list[NDArray[Any]]]()
 
-    def __call__(self, feed: Mapping[str, NDArray[np.uint8]]) -> NDArray[Any]:
+    def __call__(self, feed: Mapping[str, NDArray[np.uint8]]) -> list[NDArray[Any]]:
         key = hashlib.sha256(b"".join(value.tobytes() for value in feed.values())).digest()
         if key not in self._known:
             self._known[key] = self._run(feed)
@@ -201,6 +202,7 @@ class Choice:
             "stego_psnr_db": ["hide"],
             "reply_psnr_db": ["analyze", "hide"],
             "task": sorted(VERBS, key=lambda verb: -alone[verb]["task"]),
+            "sealed": sorted(VERBS, key=lambda verb: -alone[verb]["sealed"]),
         }
         while True:
             shares = self._losses(*VERBS)
