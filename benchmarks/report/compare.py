@@ -12,7 +12,7 @@ LIMIT = 0.10
 """A regression is a median that grew by more than this share, and by more than the noise."""
 
 MEMORY_NOISE = 0.03
-"""Peak memory of two runs of the same code differed by up to 2 %."""
+"""Share by which peak memory may move; it is read once a rival, so that it has no spread of its own."""
 
 
 @dataclass(frozen=True)
