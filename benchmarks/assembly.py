@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import platform
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -20,6 +16,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from hidemia.benchmarks.cost import graph, networks
+from hidemia.benchmarks.environment import environment
 from hidemia.benchmarks.latency import parts, power, rivals, rounds, stages
 from hidemia.benchmarks.latency.rival import Rival
 from hidemia.benchmarks.latency.worker import COPY_BYTES
@@ -41,13 +38,11 @@ from hidemia.benchmarks.report.document import (
 from hidemia.benchmarks.timing import product_gflops, unsteadiness
 from hidemia.benchmarks.visibility import visibility
 from hidemia.export.probes import Probes
-from hidemia.runtime import environment
 from hidemia.runtime.bundle import Bundle
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
 LAYERS = ("runtime", "training", "export", "benchmarks")
-PACKAGES = ("hidemia", "onnxruntime", "openvino", "numpy", "torch")
 WEIGHTS = ("config.json", "hider.safetensors", "analyzer.safetensors")
 VERBS = ("hide", "analyze", "recover")
 FEWEST = 10  # rounds of any group of the whole report
@@ -65,6 +60,7 @@ class Plan:
 
     Attributes:
         rounds: Of a group at batch 1; larger batches get fewer, never less than `FEWEST`.
+        warm_up: Rounds before, which do not count.
         trips: Whose stages are timed.
         probes: As many images as the largest batch.
     """
@@ -77,6 +73,7 @@ class Plan:
     threads: int
     quick: bool
     rounds: int
+    warm_up: int
     trips: int
 
 
@@ -124,7 +121,12 @@ def groups(plan: Plan) -> list[Group]:
 
 
 def assemble(
-    plan: Plan, folder: Path, speed_table: Callable[[], SpeedTable], *, resume: bool, tell: Callable[[str], None]
+    plan: Plan,
+    folder: Path,
+    speed_table: Callable[[], SpeedTable],
+    *,
+    resume: bool,
+    tell: Callable[[int, int, str], None],
 ) -> Report:
     """Measure what is not there yet, and put the report together.
 
@@ -133,21 +135,30 @@ def assemble(
         folder: Where the parts lie.
         speed_table: Measures the rows of the speed table.
         resume: Take parts that lie there for the same machine, bundles, weights and code.
-        tell: Told what is being measured.
+        tell: Told how many parts are done, of how many, and what is measured next.
     """
-    start = perf_counter()
     torch.set_grad_enabled(False)
     system, config = load_weights(plan.weights)
     bundles = {"client": Bundle.open(plan.client, "client"), "server": Bundle.open(plan.server, "server")}
-    machine, code = _environment(plan.threads), parts.sources_sha256(_folders())
+    machine, code = environment(plan.threads), parts.sources_sha256(_folders())
     kept = parts.Parts(folder, _key(plan, machine, bundles, code), reuse=resume)
     todo = groups(plan)
-    names = ["networks", "files", "speed", "stages", "power", "visibility", *(group.name for group in todo)]
+    names = [
+        "environment",
+        "networks",
+        "files",
+        "speed",
+        "stages",
+        "power",
+        "visibility",
+        *(group.name for group in todo),
+    ]
 
     def part(name: str, kind: Any, make: Callable[[], Any]) -> Any:
-        tell(f"{names.index(name) + 1}/{len(names)} {name}")
+        tell(names.index(name), len(names), name)
         return kept.get(name, kind, make)
 
+    found = part("environment", Environment, lambda: machine)
     costs = part("networks", list[NetworkCost], lambda: _networks(plan, config.image_size_px))
     files = part("files", list[GraphFile], lambda: [cost for bundle in bundles.values() for cost in _files(bundle)])
     speed = part("speed", SpeedTable, speed_table)
@@ -164,15 +175,15 @@ def assemble(
         image_size_px=config.image_size_px,
         targets=speed.targets,
         times_ms=speed.times_ms,
-        environment=machine,
+        environment=found,
         method=Method(
             quick=plan.quick,
             rounds=speed.rounds,
-            warm_up=rounds.WARM_UP,
+            warm_up=plan.warm_up,
             images="real" if plan.real else "simulated",
             image_size_px=config.image_size_px,
-            date=datetime.now(timezone.utc).date().isoformat(),
-            seconds=round(perf_counter() - start, 1),
+            date=kept.date,
+            seconds=round(kept.seconds, 1),
             code_sha256=code,
             counting=graph.RULE,
         ),
@@ -210,7 +221,12 @@ class Measuring:
         """The rows of a group; those of the machine's limits among them."""
         expected = self._expected or self._prepare()
         return rounds.measured(
-            self._rivals(group), group.rounds, inputs=self.inputs, expected=expected, threshold=self.threshold
+            self._rivals(group),
+            group.rounds,
+            inputs=self.inputs,
+            expected=expected,
+            threshold=self.threshold,
+            warm_up=self.plan.warm_up,
         )
 
     def _rivals(self, group: Group) -> list[Rival]:
@@ -337,35 +353,7 @@ def _key(plan: Plan, machine: Environment, bundles: Mapping[str, Bundle], code: 
     return parts.key(
         *(machine.processor, machine.cores, machine.os, machine.python, machine.versions, machine.gpus),
         *(bundle.manifest_sha256 for bundle in bundles.values()),
-        *(code, plan.threads, plan.quick, plan.rounds, plan.trips),
+        *(code, plan.threads, plan.quick, plan.rounds, plan.warm_up, plan.trips),
         *images,
         *weights,
     )
-
-
-def _environment(threads: int, root: Path = Path("/")) -> Environment:
-    """What a reader needs to judge the figures."""
-    found = environment.gather(root)
-    memory = _first(root / "proc/meminfo").split()
-    versions = {name: version for name in PACKAGES if (version := environment.package_version(name))}
-    return Environment(
-        processor=found.cpu,
-        machine=found.architecture,
-        cores=found.cores,
-        memory_mib=int(memory[1]) // 1024 if len(memory) > 1 else None,
-        os=found.os,
-        python=platform.python_version(),
-        versions=versions,
-        gpus=[gpu.name for gpu in found.gpus],
-        governor=_first(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
-        threads=threads,
-        load_before=round(os.getloadavg()[0], 2),
-    )
-
-
-def _first(file: Path) -> str:
-    """A file's first line; nothing where it cannot be read."""
-    try:
-        return file.read_text().splitlines()[0].strip()
-    except (OSError, IndexError):
-        return ""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from hidemia.benchmarks import plain, probing, targets
@@ -83,11 +84,19 @@ def bench(arguments: list[str]) -> int:
         threads=subject.threads,
         quick=quick,
         rounds=QUICK_ROUNDS if quick else GRID_ROUNDS,
+        warm_up=1 if quick else 3,
         trips=QUICK_ROUNDS if quick else GRID_ROUNDS,
     )
-    told = Console(stderr=True)
-    tell = told.print if told.is_terminal else lambda _: None
-    report = assemble(plan, options.out / "parts", lambda: measure(subject), resume=options.resume, tell=tell)
+    console = Console(stderr=True)
+    with Progress(*Progress.get_default_columns(), console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("")
+        report = assemble(
+            plan,
+            options.out / "parts",
+            lambda: measure(subject),
+            resume=options.resume,
+            tell=lambda done, total, name: progress.update(task, completed=done, total=total, description=name),
+        )
     write(report, options.out)
     show(report, Console(file=sys.stdout))
     return 0 if old is None else compared(old, report)

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from time import perf_counter
+from typing import TypeVar
 
 import msgspec
+from msgspec import Raw, Struct
 
 T = TypeVar("T")
+
+
+class _Part(Struct):
+    """A part's file.
+
+    Attributes:
+        date: When it was measured.
+        seconds: How long that took.
+        part: The part itself, whose type the reader knows.
+    """
+
+    key: str
+    date: str
+    seconds: float
+    part: Raw
 
 
 class Parts:
@@ -19,11 +37,17 @@ class Parts:
         folder: Where they lie, a JSON file each.
         key: Of all that a measurement depends on. A part with another key is measured again.
         reuse: Whether parts that lie there already count.
+
+    Attributes:
+        reused: Parts that were taken as they lay there.
+        seconds: That all parts took, whenever they were measured.
+        date: Of the last one.
     """
 
     def __init__(self, folder: Path, key: str, *, reuse: bool) -> None:
         self.folder, self.key, self.reuse = folder, key, reuse
         self.reused: list[str] = []
+        self.seconds, self.date = 0.0, ""
 
     def get(self, name: str, kind: type[T], make: Callable[[], T]) -> T:
         """A part that lies there, or one that is made now and laid there.
@@ -34,24 +58,28 @@ class Parts:
             make: Measures it.
         """
         file = self.folder / f"{name}.json"
-        if self.reuse and (found := self._read(file, kind)) is not None:
+        found = self._read(file, kind) if self.reuse else None
+        if found is not None:
             self.reused.append(name)
-            return found[0]
-        made = make()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f".{file.name}.partial")
-        partial.write_bytes(msgspec.json.encode({"key": self.key, "part": made}))
-        partial.replace(file)
-        return made
+            part, value = found
+        else:
+            start = perf_counter()
+            value = make()
+            date, seconds = datetime.now(timezone.utc).date().isoformat(), round(perf_counter() - start, 1)
+            part = _Part(self.key, date, seconds, Raw(msgspec.json.encode(value)))
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = file.with_name(f".{file.name}.partial")
+            partial.write_bytes(msgspec.json.encode(part))
+            partial.replace(file)
+        self.seconds, self.date = self.seconds + part.seconds, max(self.date, part.date)
+        return value
 
-    def _read(self, file: Path, kind: type[T]) -> tuple[T] | None:
+    def _read(self, file: Path, kind: type[T]) -> tuple[_Part, T] | None:
         """The part in a file; None where there is none, a damaged one, or one of another key."""
         try:
-            found: dict[str, Any] = msgspec.json.decode(file.read_bytes())
-            if found["key"] != self.key:
-                return None
-            return (msgspec.convert(found["part"], kind),)
-        except (OSError, msgspec.MsgspecError, KeyError, TypeError):
+            part = msgspec.json.decode(file.read_bytes(), type=_Part)
+            return (part, msgspec.json.decode(part.part, type=kind)) if part.key == self.key else None
+        except (OSError, msgspec.MsgspecError):
             return None
 
 

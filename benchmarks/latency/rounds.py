@@ -22,7 +22,6 @@ from hidemia.benchmarks.latency.worker import Ran, Ready
 from hidemia.benchmarks.report.document import Agreement, Timing
 from hidemia.benchmarks.timing import SETTLE_S
 
-WARM_UP = 3
 PATIENCE_S = 600.0
 """For one answer: compiling takes minutes on a small machine."""
 
@@ -108,7 +107,7 @@ def measured(
     inputs: Path,
     expected: Mapping[str, NDArray[Any]],
     threshold: float = 0.5,
-    warm_up: int = WARM_UP,
+    warm_up: int,
     patience_s: float = PATIENCE_S,
 ) -> list[Timing]:
     """Measure rivals side by side.

@@ -60,6 +60,7 @@ class Method(Struct, frozen=True, kw_only=True):
     Attributes:
         quick: Fewer rounds, batches and thread counts.
         rounds: Of the speed table.
+        warm_up: Rounds of a group that do not count.
         images: `simulated` or `real`.
         code_sha256: Of the sources of the four layers.
     """

@@ -152,8 +152,8 @@ def method(report: Report) -> list[str]:
     how = report.method
     run = (
         f"Measured on {how.date} in {how.seconds / 60:.0f} minutes with {how.images} images of "
-        f"{how.image_size_px}x{how.image_size_px}; {how.rounds} rounds of the speed table, {how.warm_up} before that "
-        f"do not count. Sources {how.code_sha256[:12]}."
+        f"{how.image_size_px}x{how.image_size_px}. Before the rounds that count come {how.warm_up} that do not, in the "
+        f"speed table 3; that one has {how.rounds} rounds. Sources {how.code_sha256[:12]}."
     )
     return [run, *words.METHOD]
 
