@@ -11,7 +11,7 @@ from hidemia.benchmarks.report.sections import Plot, Section, facts, sections, w
 from hidemia.benchmarks.report.tables import Table
 from hidemia.benchmarks.report.words import HEADLINE
 
-LONG = 26
+LONG = 20
 """Characters from which a column of text gets room, so that it is not broken into a word a line."""
 
 WIDE = 12

@@ -33,8 +33,8 @@ def targets(report: Report) -> Table:
     for row in report.targets:
         measured = "-" if row.measured is None else f"{row.measured:g}"
         verdict = {True: "holds", False: "missed", None: f"not measured: {row.reason}"}[row.holds]
-        rows.append([row.id, MEANING.get(row.id, ""), f"{row.target:g}", measured, row.unit, verdict])
-    return Table(["id", "what", "target", "measured", "unit", "verdict"], rows, frozenset({2, 3}))
+        rows.append([row.id, verdict, measured, f"{row.target:g}", row.unit, MEANING.get(row.id, "")])
+    return Table(["id", "verdict", "measured", "target", "unit", "what"], rows, frozenset({2, 3}))
 
 
 MEANING = {
@@ -154,18 +154,19 @@ def latency(report: Report, verb: str) -> Table:
     for timing in report.timings:
         if timing.verb != verb:
             continue
-        name = [f"{timing.rival}: {timing.graph}" if timing.graph else timing.rival, timing.backend, timing.precision]
-        where = [str(timing.batch), str(timing.threads)]
+        name = [timing.graph or timing.rival, timing.backend]
+        where = [timing.precision, str(timing.batch), str(timing.threads)]
         if not timing.times_ms:
-            rows.append([*name, *where, timing.reason, *[""] * (len(LATENCY_HEAD) - 6)])
+            rows.append([*name, "", timing.reason, *where, *[""] * (len(LATENCY_HEAD) - 7)])
             continue
         found = summary(timing.times_ms)
         rows.append(
             [
                 *name,
-                *where,
+                f"{found.median:.1f}",
                 _agreement(timing),
-                *(f"{value:.1f}" for value in found.percentiles),
+                *where,
+                *(f"{value:.1f}" for value in found.percentiles[1:]),
                 f"{found.most:.1f}",
                 f"{found.mean:.1f}",
                 f"{found.spread_percent:.1f}",
@@ -176,13 +177,13 @@ def latency(report: Report, verb: str) -> Table:
                 *shares(report, timing),
             ]
         )
-    return Table(LATENCY_HEAD, rows, frozenset({3, 4, *range(6, len(LATENCY_HEAD))}))
+    return Table(LATENCY_HEAD, rows, frozenset({2, *range(5, len(LATENCY_HEAD))}))
 
 
 LATENCY_HEAD = [
-    "rival", "engine", "precision", "batch", "threads", "equal to PyTorch FP32", *(f"p{p} ms" for p in PERCENTILES),
-    "max", "mean", "spread %", "runs", "images/s", "load ms", "first ms", "resident MiB", "peak MiB",
-    "% of product", "% of copy",
+    "rival", "engine", "p50 ms", "equal to PyTorch FP32", "precision", "batch", "threads",
+    *(f"p{p} ms" for p in PERCENTILES[1:]), "max", "mean", "spread %", "runs", "images/s", "load ms", "first ms",
+    "resident MiB", "peak MiB", "% of product", "% of copy",
 ]  # fmt: skip
 
 
