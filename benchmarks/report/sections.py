@@ -106,7 +106,10 @@ def sections(report: Report) -> list[Section]:
             report,
             "quality",
             tables.quality(report),
-            *_plot(plots.pareto(report), "cost of a trip against stego PSNR and Dice, a point a model"),
+            *(
+                _plot(plots.pareto(report), "cost of a trip against stego PSNR and Dice, a point a model")
+                or [words.ALONE]
+            ),
         ),
         _section(
             report,

@@ -65,6 +65,8 @@ INTRODUCTIONS = {
     "failures": "Everything that was to be here and is not.",
 }
 
+ALONE = "Cost against quality is drawn where figures of two models or more are there."
+
 METHOD = [
     (
         "Each engine runs in a process of its own, kept on as many cores as it has threads, so that memory, load and "
