@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from hidemia.benchmarks import plain
-from hidemia.benchmarks.bench import environment
 from hidemia.benchmarks.contenders import ENGINES, Feed, installed
+from hidemia.benchmarks.environment import environment
 from hidemia.benchmarks.timing import Run, interleaved, medians
 from hidemia.export.probes import simulated
 from hidemia.runtime import defaults
@@ -177,7 +177,7 @@ def main(arguments: list[str]) -> int:
         for batch in batches
         for time in measure(verb, batch, system, folders[ROLES[verb]], options.rounds)  # type: ignore[index, arg-type]
     ]
-    forms = Forms(options.rounds, environment(usable_threads()), times)
+    forms = Forms(options.rounds, msgspec.to_builtins(environment(usable_threads())), times)
     (options.docs / "forms.json").write_bytes(msgspec.json.format(msgspec.json.encode(forms), indent=2) + b"\n")
     for page, verbs in (("modc.md", ("analyze",)), ("hider.md", ("hide", "recover"))):
         rows = [*table(times, verbs), "", caption(forms)]  # type: ignore[arg-type]
