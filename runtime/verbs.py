@@ -220,12 +220,14 @@ def _write_result(path: Path, result: Result, scan: Scan | None, client: Client)
 
 def _json(result: Result) -> bytes:
     """The result without times, so that the same reply gives the same bytes."""
+    integrity = result.integrity
     content: dict[str, object] = {
         "task": result.task,
         "classes": list(result.classes),
         "integrity": {
-            "psnr_db": round(result.integrity.psnr_db, 3),
-            "changed_share": round(result.integrity.changed_share, 6),
+            "psnr_db": round(integrity.psnr_db, 3),
+            "changed_share": round(integrity.changed_share, 6),
+            "seal_share": None if integrity.seal_share is None else round(integrity.seal_share, 6),
         },
     }
     if result.mask is None:

@@ -76,7 +76,14 @@ BUSI = Recipe(
             "seal", steps=120, batch=3, size_px=224, analyzer_rate=1e-2, seal_weight=1.0, blank=2, frozen_norms=True
         ),
         StageConfig(
-            "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
+            "seal",
+            steps=800,
+            batch=4,
+            size_px=224,
+            analyzer_rate=1e-2,
+            seal_weight=2.0,
+            blank=1,
+            frozen_norms=True,
             reply_limit=7e-5,
         ),
     ),
