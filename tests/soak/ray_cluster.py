@@ -227,7 +227,7 @@ def run(
             job.result()
     times = np.array(load.seconds or [0.0]) * 1e3
     figures = {
-        "seconds": seconds,
+        "seconds": round(seconds, 1),
         "photos": load.done,
         "photos_per_s": round(load.done / seconds, 1),
         "rounded_otherwise": load.other_bytes - load.wrong,
