@@ -6,6 +6,7 @@ MODEL ?= busi
 DATA ?=
 COVERS ?=
 OUT ?=
+SHARE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak export train evaluate bench report check-page serve check-gpu lock sbom audit lint clean
@@ -19,9 +20,8 @@ demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (
 test: $(FULL)/.ready ## run all tests
 	$(FULL)/bin/python -m pytest
 
-soak: $(FULL)/.ready ## a quarter of an hour or more of bad input and load against real servers -> docs/soak.md
-	$(FULL)/bin/python -m tests.soak --out $(or $(OUT),docs)
-	$(FULL)/bin/python -m tests.soak.ray_cluster --seconds 120 --out $(or $(OUT),docs)
+soak: $(FULL)/.ready ## bad input, load and Ray against real servers, about 45 minutes -> docs/soak.md; SHARE=0.02 for a try
+	$(FULL)/bin/python -m tests.soak --share $(SHARE) --out $(or $(OUT),docs)
 
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
 	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL) \

@@ -215,34 +215,34 @@ def start(
     """Check everything that can be checked, then start; see `Client.stream`."""
     if window < 1:
         raise CoverError(f"stream: expected a window of at least 1, got {window}; correct it", exit_code=2)
-    carrier = Transport(url, token=token) if isinstance(url, str) else url
-    try:
+    with contextlib.ExitStack() as opened:
+        carrier = opened.enter_context(Transport(url, token=token)) if isinstance(url, str) else url
         carrier.check(client.manifest, public_key_ok=public_key_ok)
         if count is not None:
             covers.require(count, client.image_size_px)
             frames = itertools.islice(frames, count)
-    except HidemiaError:
-        if isinstance(url, str):
-            carrier.close()
-        raise
-    return Stream(
-        client,
-        frames,
-        carrier,
-        covers=covers,
-        window=window,
-        stop_on_error=stop_on_error,
-        owns_carrier=isinstance(url, str),
-    )
+        stream = Stream(
+            client,
+            frames,
+            carrier,
+            covers=covers,
+            window=window,
+            stop_on_error=stop_on_error,
+            owns_carrier=isinstance(url, str),
+        )
+        opened.pop_all()  # the stream closes it
+    return stream
 
 
 async def run_async(
     client: Client, frames: Iterable[Image] | AsyncIterable[Image], url: str | Transport, settings: dict[str, Any]
 ) -> AsyncGenerator[Frame, None]:
     """A `Stream` for an event loop; see `Client.stream_async`."""
-    source = _Bridge(frames, asyncio.get_running_loop()) if isinstance(frames, AsyncIterable) else None
-    stream = await asyncio.to_thread(lambda: client.stream(source or frames, url, **settings))  # type: ignore[arg-type]
+    loop = asyncio.get_running_loop()
+    source = _Bridge(frames, loop) if isinstance(frames, AsyncIterable) else None
+    opening = loop.run_in_executor(None, lambda: client.stream(source or frames, url, **settings))  # type: ignore[arg-type]
     try:
+        stream = await asyncio.shield(opening)  # cancelled meanwhile, it opens all the same and must be closed
         while True:
             frame = await asyncio.to_thread(next, stream, None)
             if frame is None:
@@ -252,7 +252,13 @@ async def run_async(
         if source is not None:
             source.close()
         # The loop goes on meanwhile. Shielded, for a second cancellation must not leave the threads behind.
-        await asyncio.shield(asyncio.to_thread(stream.close))
+        await asyncio.shield(_close(opening))
+
+
+async def _close(opening: asyncio.Future[Stream]) -> None:
+    await asyncio.wait({opening})
+    if opening.exception() is None:  # whoever waited for it has heard of one
+        await asyncio.to_thread(opening.result().close)
 
 
 class _Bridge(Iterator[Image]):

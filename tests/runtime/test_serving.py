@@ -261,6 +261,23 @@ def test_the_audit_log(start, model, tmp_path, http, body, server):
     assert (refused["status"], refused["output_sha256"], list(refused["stages_ms"])) == (400, None, ["receive"])
 
 
+def test_the_audit_log_names_the_manifest_that_was_opened(start, tiny, tmp_path, http, body):
+    """Another manifest in its place, as a careless update puts it there: what runs is still the one that was read."""
+    folder = tiny.make_model(tmp_path / "model").server
+    manifest, file, old = folder / "manifest.json", tmp_path / "audit.jsonl", tmp_path / "old.jsonl"
+    opened = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    serving = start("--server", folder, "--audit-log", file)
+    manifest.write_bytes(manifest.read_bytes().replace(b'"tiny"', b'"other"'))
+    file.rename(old)
+    serving.signal(signal.SIGHUP)
+    while not file.exists() or not file.stat().st_size:
+        time.sleep(0.01)
+    assert post(http, serving, body).status_code == 200
+    lines = [json.loads(line) for path in (old, file) for line in path.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["opened", "opened", "photo"]
+    assert {line["manifest_sha256"] for line in lines} == {opened}
+
+
 def test_the_audit_log_is_rotated_by_sighup(start, model, tmp_path, http, body):
     file, old = tmp_path / "audit.jsonl", tmp_path / "audit.1"
     serving = start("--server", model.server, "--audit-log", file)
