@@ -59,7 +59,7 @@ def _export(options: argparse.Namespace) -> int:
     from hidemia.export.bundles import export_model, offered  # noqa: PLC0415
     from hidemia.export.freshness import export_key, is_fresh  # noqa: PLC0415
     from hidemia.export.probes import real, simulated  # noqa: PLC0415
-    from hidemia.training.data import read_rows  # noqa: PLC0415
+    from hidemia.training.index import read_rows  # noqa: PLC0415
     from hidemia.training.weights import load_weights  # noqa: PLC0415
 
     _, config = load_weights(options.weights)
