@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import get_args
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
+from hidemia.benchmarks.compare import compared, per_image, report
 from hidemia.benchmarks.evaluate import figures, travel
 from hidemia.benchmarks.metrics import dice
+from hidemia.benchmarks.plain_network import plain_figures, plain_travel
 from hidemia.runtime import Client, Server
+from hidemia.runtime.errors import DataError
 from hidemia.runtime.manifest import Precision
 from hidemia.training.data import read_scans
+from hidemia.training.validation import balanced_accuracy
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -25,11 +26,12 @@ def evaluate(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="hidemia evaluate", description=evaluate.__doc__)
     parser.add_argument("--client", type=Path, required=True, help="client bundle")
     parser.add_argument("--server", type=Path, required=True, help="server bundle")
-    parser.add_argument("--data", type=Path, required=True, help="medical images: a folder with index.csv")
-    parser.add_argument("--covers", type=Path, required=True, help="photos: a folder with index.csv")
+    parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
+    parser.add_argument("--covers", type=Path, required=True, help="any folder of photos")
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
     parser.add_argument("--covers-per-image", type=int, default=5)
     parser.add_argument("--precision", choices=get_args(Precision), help="of both bundles (default: their first)")
+    parser.add_argument("--plain", type=Path, metavar="WEIGHTS", help="a plain network, measured and compared with")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(arguments)
     client = Client.load(options.client, precision=options.precision)
@@ -44,25 +46,34 @@ def evaluate(arguments: list[str]) -> int:
         options.covers_per_image,
         lambda rows: track(rows, "evaluating", console=console, disable=not console.is_terminal),
     )
-    found = figures(trips, client.manifest.mask_threshold) | trivial(options.data, options.split, client.manifest.task)
-    if options.json:
-        partial = options.json.with_name(f".{options.json.name}.partial")
-        partial.write_text(json.dumps(found, indent=2) + "\n")
-        partial.replace(options.json)
-    table = Table("figure", "value")
-    for name, value in found.items():
-        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
-    Console(file=sys.stdout).print(table)
+    threshold = client.manifest.mask_threshold
+    found = figures(trips, threshold) | trivial(options.data, options.split, client.manifest.task)
+    own = per_image(trips, threshold, client.manifest.classes)
+    if options.plain is not None:
+        plain_trips, plain_config = plain_travel(options.plain, options.data, options.split)
+        if list(plain_config.classes) != list(client.manifest.classes):
+            raise DataError(
+                f"{options.plain}: expected a plain network for {', '.join(client.manifest.classes)}, got one for "
+                f"{', '.join(plain_config.classes)}; pass the one trained for this task"
+            )
+        found |= {f"plain_{name}": value for name, value in plain_figures(plain_trips, plain_config).items()}
+        found |= compared(own, per_image(plain_trips, plain_config.threshold, plain_config.classes))
+    report(found, own, options.json)
     return 0
 
 
 def trivial(data: Path, split: str, task: str) -> dict[str, float]:
-    """What needs no network, on the same split: location prior and nearest thumbnail."""
+    """What needs no network, on the same split: location prior and nearest thumbnail, or the most frequent class."""
     segmentation = task == "segmentation"
     train, val, split_scans = (read_scans(data, name, segmentation) for name in ("train", "val", split))
     nearest = nearest_thumbnails(train, split_scans)
     if train.masks is None or split_scans.masks is None:
-        return {"nearest_thumbnail": (train.labels[nearest] == split_scans.labels).double().mean().item()}
+        majority = train.labels.bincount().argmax()
+        return {
+            "nearest_thumbnail": (train.labels[nearest] == split_scans.labels).double().mean().item(),
+            "nearest_thumbnail_balanced": balanced_accuracy(train.labels[nearest], split_scans.labels),
+            "majority": (split_scans.labels == majority).double().mean().item(),
+        }
     prior = location_prior(train, val)
     truths = split_scans.masks[:, 0].numpy() > 127
     copies = train.masks[nearest, 0].numpy() > 127

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from hidemia.benchmarks import metrics
 from hidemia.runtime import Client, Server, photo, png, similarity
 from hidemia.runtime.errors import DataError
-from hidemia.training.data import read_rows
+from hidemia.training.errors import DatasetError
+from hidemia.training.index import photo_rows, read_rows
+from hidemia.training.reading import Row, read_mask
 
 Image = NDArray[np.uint8]
 
@@ -23,6 +25,7 @@ Image = NDArray[np.uint8]
 class Trips:
     """What was measured on the trips of one split. A row per image; columns are its covers."""
 
+    images: list[str] = field(default_factory=list)  # as index.csv names them
     truths: list[NDArray[np.bool_]] = field(default_factory=list)  # (S, S) each
     labels: list[int] = field(default_factory=list)
     masks: list[list[NDArray[np.bool_]]] = field(default_factory=list)
@@ -56,18 +59,19 @@ def travel(
         DataError: an image, mask or cover cannot be read, or a label is not one of the model's classes.
         DatasetError: no such split.
     """
-    rows, photos = read_rows(data, split), read_rows(covers, split)
+    rows, photos = read_rows(data, split), photo_rows(covers, split)
     size, threshold = client.image_size_px, client.manifest.mask_threshold
     trips = Trips()
     for row in progress(rows):
-        secret = _photo(data / row["image"])
+        secret = load_photo(data / row["image"])
+        trips.images.append(row["image"])
         if threshold is not None:
-            trips.truths.append(_mask(data / row["mask"], size))
+            trips.truths.append(truth_mask(data, row, size))
         else:
-            trips.labels.append(_label(row, client.manifest.classes, data))
+            trips.labels.append(truth_label(row, client.manifest.classes, data))
         probabilities = []
         for pick in covers_of(row["image"], len(photos), covers_per_image):
-            cover = photo.fit(_photo(covers / photos[pick]["image"]), size)
+            cover = photo.fit(load_photo(covers / photos[pick]["image"]), size)
             stego = png.decode(png.encode(client.hide(secret, cover)))
             reply = png.decode(png.encode(server.analyze(stego)))
             probabilities.append(client.probability(reply, sent=stego))
@@ -105,6 +109,15 @@ def figures(trips: Trips, threshold: float | None) -> dict[str, float | int | st
     return found | _segmented(trips, threshold)
 
 
+def scores(trips: Trips, threshold: float | None) -> list[float]:
+    """What each image scored, averaged over its covers: Dice, or the share of right answers."""
+    if threshold is not None:
+        rows = zip(trips.masks, trips.truths, strict=True)
+        return [float(np.mean([metrics.dice(mask, truth) for mask in masks])) for masks, truth in rows]
+    answers = zip(trips.probabilities, trips.labels, strict=True)
+    return [float(np.mean([found.argmax() == label for found in own])) for own, label in answers]
+
+
 def _segmented(trips: Trips, threshold: float) -> dict[str, float | int | str]:
     def mean(measure: Callable[[NDArray[np.bool_], NDArray[np.bool_]], float], shift: int = 0) -> float:
         """Over covers, then over images; ``shift`` compares with the truth of another image."""
@@ -124,35 +137,41 @@ def _segmented(trips: Trips, threshold: float) -> dict[str, float | int | str]:
 
 def _classified(trips: Trips) -> dict[str, float | int | str]:
     labels = np.array(trips.labels)
+    # Rows often lie class by class: the neighbour would have the same label.
+    others = labels[np.random.default_rng(0).permutation(len(labels))]
     columns = [np.stack(column) for column in zip(*trips.probabilities, strict=True)]  # one (N, K) per cover
 
-    def mean(measure: Callable[[NDArray[np.float32], NDArray[np.int64]], float]) -> float:
-        return float(np.mean([measure(column, labels) for column in columns]))
+    def mean(measure: Callable[[NDArray[np.float32], NDArray[np.int64]], float], truth: NDArray[np.int64]) -> float:
+        return float(np.mean([measure(column, truth) for column in columns]))
 
     return {
-        "accuracy": mean(metrics.accuracy),
-        "balanced_accuracy": mean(metrics.balanced_accuracy),
-        "auc": mean(metrics.auc),
+        "accuracy": mean(metrics.accuracy, labels),
+        "balanced_accuracy": mean(metrics.balanced_accuracy, labels),
+        "auc": mean(metrics.auc, labels),
         "control_identity": metrics.balanced_accuracy(np.stack(trips.identity), labels),
-        "control_other": float(np.mean([metrics.balanced_accuracy(c, np.roll(labels, 1)) for c in columns])),
+        "control_other": mean(metrics.balanced_accuracy, others),
     }
 
 
-def _photo(path: Path) -> Image:
+def load_photo(path: Path) -> Image:
+    """An image of a data set. Raises DataError: it cannot be read."""
     try:
         return photo.load(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; repair the data set or take the row out of index.csv") from error
 
 
-def _mask(path: Path, size: int) -> NDArray[np.bool_]:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-    if mask is None:
-        raise DataError(f"{path}: expected a mask, found none that can be read; repair the data set")
+def truth_mask(data: Path, row: Row, size: int) -> NDArray[np.bool_]:
+    """The mask of a row, (size, size). Raises DataError: it cannot be read."""
+    try:
+        mask = read_mask(data, row)
+    except DatasetError as error:
+        raise DataError(str(error)) from error
     return cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR) > 127
 
 
-def _label(row: dict[str, str], classes: list[str], data: Path) -> int:
+def truth_label(row: Row, classes: Sequence[str], data: Path) -> int:
+    """Which of the classes a row has. Raises DataError: none of them."""
     if row.get("label") not in classes:
         raise DataError(
             f"{data / row['image']}: expected a label among {', '.join(classes)}, got {row.get('label')!r}; "

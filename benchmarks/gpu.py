@@ -199,9 +199,9 @@ def _precisions(bundles: dict[str, Bundle]) -> tuple[Precision, ...]:
 
 def _pairs(data: Path | None, covers: Path | None, count: int, size: int) -> list[tuple[Image, Image]]:
     if data is not None and covers is not None:
-        from hidemia.training.data import read_rows  # noqa: PLC0415  brings torch, which a device has not
+        from hidemia.training.index import photo_rows, read_rows  # noqa: PLC0415  brings torch, which a device has not
 
-        secrets, photos = read_rows(data, "val"), read_rows(covers, "val")
+        secrets, photos = read_rows(data, "val"), photo_rows(covers, "val")
         chosen = secrets[:: max(1, len(secrets) // count)][:count]
         return [
             (fit(load(data / row["image"]), size), fit(load(covers / photos[i % len(photos)]["image"]), size))

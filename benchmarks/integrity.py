@@ -29,7 +29,7 @@ from hidemia.benchmarks.evaluate import covers_of
 from hidemia.runtime import Client, Server, photo, png
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import ReplyError
-from hidemia.training.data import read_rows
+from hidemia.training.index import photo_rows, read_rows
 
 Image = NDArray[np.uint8]
 
@@ -128,7 +128,7 @@ def other_model(server: Server) -> Callable[[Visit], Image]:
 
 def visits(client: Client, server: Server, data: Path, covers: Path, split: str, count: int) -> Iterator[Visit]:
     """The honest trips of a split, ``count`` covers an image; all but the very first, which has none before it."""
-    rows, photos = read_rows(data, split), read_rows(covers, split)
+    rows, photos = read_rows(data, split), photo_rows(covers, split)
     size, before = client.image_size_px, None
     # Cover by cover, so that a trip and the one before it share neither secret nor cover.
     for turn in range(count):

@@ -18,9 +18,11 @@ from torch import nn
 
 from hidemia.export import calibration, trip
 from hidemia.export.calibration import Calibration
+from hidemia.export.deploy import Form
+from hidemia.export.freshness import MEASURED
 from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in, pixels_out
 from hidemia.export.hider import TILED_SIDE, HiderForm
-from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, first, reference
+from hidemia.export.parity import BACKENDS, Feed, Outputs, Parity, Run, engines, reference
 from hidemia.export.probes import Probes, spread
 from hidemia.export.publishing import published, write
 from hidemia.export.trip import Figures
@@ -29,6 +31,8 @@ from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Graph, Manifest, Precision, ReplyLimits, Role, Verb
+from hidemia.training.analyzer import Analyzer
+from hidemia.training.invertible import InvertibleHider
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.seal import TILES, agreement
 from hidemia.training.system import System
@@ -41,6 +45,7 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")  # the manifest's o
 # Of the graphs that serve, the first of the manifest is taken. In ONNX Runtime on the CPU `tiled` was faster than
 # `direct`, in OpenVINO slower (docs/hider.md), so `tiled` is offered to the first alone. `direct` serves all.
 HIDER_FORMS: tuple[HiderForm, ...] = ("tiled", "direct")
+ANALYZER_FORMS: tuple[Form, ...] = ("one", "any")
 
 
 @dataclass
@@ -62,7 +67,13 @@ class Export:
 
 
 def export_model(
-    weights: Path, out: Path, probes: Probes, *, public_key: bool, precisions: Sequence[Precision] | None = None
+    weights: Path,
+    out: Path,
+    probes: Probes,
+    *,
+    public_key: bool,
+    precisions: Sequence[Precision] | None = None,
+    key: str | None = None,
 ) -> Export:
     """Write ``out/client`` and ``out/server`` from a folder of weights.
 
@@ -72,6 +83,7 @@ def export_model(
         probes: trips that every graph and every precision is checked with.
         public_key: whether the weights are published, so that anyone can recover.
         precisions: FP32, the reference, and what is wanted beside it; what the weights allow when None.
+        key: what this export depends on, see `hidemia.export.freshness`; kept in ``measured.json``.
 
     Returns:
         What was exported, with its parity, latency and figures.
@@ -94,7 +106,7 @@ def export_model(
         for role, part in halves:
             mine = [item for item in export.graphs if item.graph.verb in manifests.VERBS[role]]
             manifest = _manifest(config, role, pair_id, mine, {part: hashes[part]}, public_key=public_key)
-            _write_bundle(folder / role, manifest, mine, export.trips, len(probes))
+            _write_bundle(folder / role, manifest, mine, export.trips, len(probes), key)
     return export
 
 
@@ -150,7 +162,7 @@ def _runs(items: Sequence[Exported]) -> Runs:
 
 
 def _verbs(runs: Runs, backend: str) -> dict[Verb, trip.Run]:
-    return {verb: first(run[backend]) for verb, run in runs.items()}
+    return {verb: run[backend] for verb, run in runs.items()}
 
 
 def _compare_with_fp32(made: list[Exported], fp32: Runs, runs: Runs, probes: Probes, threshold: float) -> None:
@@ -158,8 +170,8 @@ def _compare_with_fp32(made: list[Exported], fp32: Runs, runs: Runs, probes: Pro
     plain = _verbs(fp32, BACKENDS[0])
     for probe in probes:
         photos = {"secret": probe.secret[None], "cover": probe.cover[None]}
-        photos["stego"] = photos["sent"] = plain["hide"](photos)
-        photos["reply"] = plain["analyze"]({"stego": photos["stego"]})
+        photos["stego"] = photos["sent"] = plain["hide"](photos)[0]
+        photos["reply"] = plain["analyze"]({"stego": photos["stego"]})[0]
         for item in made:
             feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
             expected = fp32[item.graph.verb][BACKENDS[0]](feed)
@@ -180,13 +192,16 @@ def traced(system: System, config: ModelConfig) -> dict[str, tuple[nn.Module, Ex
     """Every graph by file name, traced and linted, with the module it came from."""
     side = config.image_size_px
     photo = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    forms = [form for form in HIDER_FORMS if form == "direct" or side % TILED_SIDE == 0]
-    results = ["probability"] if config.analyzer.seal is None else ["probability", "seal"]
+    invertible, mixes = isinstance(system.hider, InvertibleHider), isinstance(system.analyzer, Analyzer)
+    forms = [form for form in HIDER_FORMS if form == "direct" or (invertible and side % TILED_SIDE == 0)]
+    results = ["probability"] if config.seal is None else ["probability", "seal"]
     plans: list[tuple[str, nn.Module, list[str], list[str], str | None]] = [
         *(("hide", Hide(system, form, side), ["secret", "cover"], ["stego"], form) for form in forms),
         *(("recover", Recover(system, form, side), ["reply", "sent"], results, form) for form in forms),
-        ("analyze", Analyze(system, "one", side), ["stego"], ["reply"], "one"),
-        ("analyze", Analyze(system, "any", side), ["stego"], ["reply"], "any"),
+        *(
+            ("analyze", Analyze(system, form, side), ["stego"], ["reply"], form)
+            for form in (ANALYZER_FORMS if mixes else ANALYZER_FORMS[1:])
+        ),
     ]
     made = {}
     for verb, module, names, outputs, form in plans:
@@ -282,7 +297,7 @@ class _TrainedRecover(nn.Module):
     def forward(self, reply: torch.Tensor, sent: torch.Tensor) -> tuple[torch.Tensor, ...]:
         recovered, reference = (self.system.hider.recover(pixels_in(photo)) for photo in (reply, sent))
         probability = self.system.head.probabilities(recovered, reference)
-        if self.system.analyzer.config.seal is None:
+        if self.system.analyzer.seal is None:
             return (probability,)
         return probability, agreement(recovered, reference, self.system.analyzer.signs)
 
@@ -326,7 +341,7 @@ def _results(config: ModelConfig, dynamic: bool) -> list[manifests.Tensor]:  # n
         channel_def={"0": "how strongly each tile carries the seal of this pair: 1 as trained, 0 not at all"},
         shape=[batch, TILES, TILES], layout="NHW", colour_order="",
     )  # fmt: skip
-    return [probability] if config.analyzer.seal is None else [probability, seal]
+    return [probability] if config.seal is None else [probability, seal]
 
 
 def _manifest(
@@ -369,6 +384,7 @@ def _write_bundle(
     items: list[Exported],
     trips: Mapping[Precision, Mapping[str, Figures]],
     images: int,
+    key: str | None,
 ) -> None:
     """The manifest comes last: without it the folder is no bundle."""
     # The umask must not make a private hider readable by all.
@@ -376,6 +392,7 @@ def _write_bundle(
     for item in items:
         write(folder / item.graph.path, item.data)
     measured: dict[str, Any] = {
+        "key": key,
         "environment": {
             "machine": platform.machine(),
             "python": platform.python_version(),
@@ -394,7 +411,7 @@ def _write_bundle(
             **{name: {backend: vars(found) for backend, found in own.items()} for name, own in trips.items()},
         },
     }
-    write(folder / "measured.json", (json.dumps(measured, indent=2, sort_keys=True) + "\n").encode())
+    write(folder / MEASURED, (json.dumps(measured, indent=2, sort_keys=True) + "\n").encode())
     write(folder / manifests.FILE_NAME, manifests.dump(manifest))
 
 

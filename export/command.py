@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from hidemia.export import triton
 from hidemia.export.build import build_here
 from hidemia.runtime.manifest import Precision
+
+if TYPE_CHECKING:
+    from hidemia.export.bundles import Export
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -47,16 +50,40 @@ def export(arguments: list[str]) -> int:
         parser.error("--plans goes with --server")
     if (options.data is None) != (options.covers is None):
         parser.error("--data and --covers go together")
+    return _export(options)
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Make the bundles, unless they are there."""
     # Here, because a bundle becomes a Triton repository without torch.
-    from hidemia.export.bundles import export_model  # noqa: PLC0415
+    from hidemia.export.bundles import export_model, offered  # noqa: PLC0415
+    from hidemia.export.freshness import export_key, is_fresh  # noqa: PLC0415
     from hidemia.export.probes import real, simulated  # noqa: PLC0415
+    from hidemia.training.data import read_rows  # noqa: PLC0415
     from hidemia.training.weights import load_weights  # noqa: PLC0415
 
     _, config = load_weights(options.weights)
+    precisions = options.precision or tuple(offered(options.weights))
+    images = (options.data, options.covers) if options.data else ()
+    for folder in images:
+        read_rows(folder, "val")  # a folder that is no data set is refused here
+    key = export_key(options.weights, {"precisions": precisions, "public_key": not options.private}, images)
+    if is_fresh(options.out, key):
+        sys.stdout.write(
+            f"{options.out}: up to date, made of the same weights, code, settings and environment; nothing to do\n"
+        )
+        return _finish(options.out, triton_wanted=options.triton)
     probes = real(options.data, options.covers, config) if options.data else simulated(SIMULATED, config.image_size_px)
     made = export_model(
-        options.weights, options.out, probes, public_key=not options.private, precisions=options.precision
+        options.weights, options.out, probes, public_key=not options.private, precisions=precisions, key=key
     )
+    _tell(made, f"{len(probes)} images ({'of val' if options.data else 'simulated'})")
+    sys.stdout.write(f"{options.out}: client and server bundles\n")
+    return _finish(options.out, triton_wanted=options.triton)
+
+
+def _tell(made: Export, images: str) -> None:
+    """A line for each graph and engine, and for each precision and engine."""
     for item in made.graphs:
         for backend, parity in item.parity.items():
             graph, latency_ms = item.graph, item.latency_ms[backend]
@@ -67,16 +94,18 @@ def export(arguments: list[str]) -> int:
             )
             line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {backend:11} {latency_ms:6.1f} ms  {proof}"
             sys.stdout.write(line + "\n")
-    kind = "of val" if options.data else "simulated"
     for precision, trips in made.trips.items():
         for backend, figures in trips.items():
             sys.stdout.write(
                 f"{precision} in {backend}: stego {figures.stego_psnr_db:.2f} dB, "
-                f"reply {figures.reply_psnr_db:.2f} dB, task {figures.task:.4f} on {len(probes)} images ({kind})\n"
+                f"reply {figures.reply_psnr_db:.2f} dB, task {figures.task:.4f} on {images}\n"
             )
-    sys.stdout.write(f"{options.out}: client and server bundles\n")
-    sys.stdout.write(build_here(options.out) + "\n")
-    return _triton(options.out / "server", options.out / "triton", None) if options.triton else 0
+
+
+def _finish(out: Path, *, triton_wanted: bool) -> int:
+    """What follows from finished bundles: plans where there is a GPU, and Triton's repository."""
+    sys.stdout.write(build_here(out) + "\n")
+    return _triton(out / "server", out / "triton", None) if triton_wanted else 0
 
 
 def _triton(server: Path, out: Path, plans: Path | None) -> int:

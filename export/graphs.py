@@ -7,12 +7,18 @@ before anything else and to uint8 after everything else: TensorRT takes uint8 in
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from hidemia.export.deploy import Form, deployed
+from hidemia.export.folding import folded
 from hidemia.export.hider import DeployedHider, HiderForm
+from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import to_uint8
+from hidemia.training.invertible import InvertibleHider
+from hidemia.training.roles import AnyAnalyzer, AnyHider
 from hidemia.training.seal import agreement
 from hidemia.training.system import System
 
@@ -27,12 +33,26 @@ def pixels_out(image: Tensor) -> Tensor:
     return to_uint8(image.permute(0, 2, 3, 1))
 
 
+def fast_hider(
+    hider: AnyHider, direction: Literal["hide", "recover"], form: HiderForm, image_size_px: int
+) -> DeployedHider | AnyHider:
+    """A hider in the form it is deployed in; those that are not invertible have one form."""
+    if isinstance(hider, InvertibleHider):
+        return DeployedHider(hider, direction, form, image_size_px)
+    return folded(hider)
+
+
+def fast_analyzer(analyzer: AnyAnalyzer, form: Form, image_size_px: int) -> AnyAnalyzer:
+    """An analyzer in the form it is deployed in; those without MoDC have one form, for every batch."""
+    return deployed(analyzer, form, image_size_px) if isinstance(analyzer, Analyzer) else folded(analyzer)
+
+
 class Hide(nn.Module):
     """secret, cover -> stego."""
 
     def __init__(self, system: System, form: HiderForm, image_size_px: int) -> None:
         super().__init__()
-        self.hider = DeployedHider(system.hider, "hide", form, image_size_px)
+        self.hider = fast_hider(system.hider, "hide", form, image_size_px)
 
     def forward(self, secret: Tensor, cover: Tensor) -> Tensor:
         return pixels_out(self.hider.hide(pixels_in(secret), pixels_in(cover)))
@@ -43,7 +63,7 @@ class Analyze(nn.Module):
 
     def __init__(self, system: System, form: Form, image_size_px: int) -> None:
         super().__init__()
-        self.analyzer = deployed(system.analyzer, form, image_size_px)
+        self.analyzer = fast_analyzer(system.analyzer, form, image_size_px)
 
     def forward(self, stego: Tensor) -> Tensor:
         return pixels_out(self.analyzer(pixels_in(stego)))
@@ -58,9 +78,9 @@ class Recover(nn.Module):
 
     def __init__(self, system: System, form: HiderForm, image_size_px: int) -> None:
         super().__init__()
-        self.hider = DeployedHider(system.hider, "recover", form, image_size_px)
+        self.hider = fast_hider(system.hider, "recover", form, image_size_px)
         self.head, self.side = system.head, image_size_px
-        self.signs = system.analyzer.signs if system.analyzer.config.seal is not None else None
+        self.signs = system.analyzer.signs if system.analyzer.seal is not None else None
 
     def forward(self, reply: Tensor, sent: Tensor) -> tuple[Tensor, ...]:
         pair = torch.stack([reply.float(), sent.float()], dim=1).reshape(-1, self.side, self.side, 3)

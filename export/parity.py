@@ -111,12 +111,7 @@ def reference(module: nn.Module, feed: Feed) -> Outputs:
     return [output.numpy() for output in (made if isinstance(made, tuple) else (made,))]
 
 
-def runner(data: bytes) -> Callable[[Feed], NDArray[Any]]:
-    """A graph as a function from its inputs to its first output, in ONNX Runtime on the CPU."""
+def runner(data: bytes) -> Run:
+    """A graph as a function from its inputs to its outputs, in ONNX Runtime on the CPU."""
     engine = session(data)
-    return first(lambda feed: engine.run(None, dict(feed)))
-
-
-def first(run: Run) -> Callable[[Feed], NDArray[Any]]:
-    """The same function, of its first output alone."""
-    return lambda feed: run(feed)[0]
+    return lambda feed: engine.run(None, dict(feed))

@@ -13,7 +13,9 @@ from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import simulate
 from hidemia.runtime.errors import DataError
 from hidemia.runtime.photo import fit, load
-from hidemia.training.data import read_rows
+from hidemia.training.errors import DatasetError
+from hidemia.training.index import photo_rows, read_rows
+from hidemia.training.reading import Row, read_mask
 from hidemia.training.recipes import ModelConfig
 
 T = TypeVar("T")
@@ -50,13 +52,13 @@ def real(data: Path, covers: Path, config: ModelConfig, count: int | None = None
         DatasetError: no such split.
         DataError: a mask cannot be read, or a label is not one of the model's classes.
     """
-    secrets, photos = read_rows(data, split), read_rows(covers, split)
+    secrets, photos = read_rows(data, split), photo_rows(covers, split)
     size = config.image_size_px
     return [
         Probe(
             fit(load(data / row["image"]), size),
             fit(load(covers / photos[i % len(photos)]["image"]), size),
-            _mask(data / row["mask"], size) if config.task == "segmentation" else _label(row, config, data),
+            _mask(data, row, size) if config.task == "segmentation" else _label(row, config, data),
         )
         for i, row in enumerate(spread(secrets, count))
     ]
@@ -69,10 +71,11 @@ def spread(items: list[T], count: int | None) -> list[T]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def _mask(path: Path, size: int) -> NDArray[np.bool_]:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
-    if mask is None:
-        raise DataError(f"{path}: expected a mask, found none that can be read; repair the data set")
+def _mask(data: Path, row: Row, size: int) -> NDArray[np.bool_]:
+    try:
+        mask = read_mask(data, row)
+    except DatasetError as error:
+        raise DataError(str(error)) from error
     return np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR) > 127)
 
 

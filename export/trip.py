@@ -13,9 +13,10 @@ from hidemia.export.probes import Probe, Probes, Truth
 from hidemia.runtime import similarity
 from hidemia.runtime.errors import ExportError
 from hidemia.runtime.manifest import Precision, Verb
+from hidemia.training.seal import SEALED
 
-Run: TypeAlias = Callable[[Mapping[str, NDArray[np.uint8]]], NDArray[Any]]
-"""One graph: a batch of each input by name -> its output."""
+Run: TypeAlias = Callable[[Mapping[str, NDArray[np.uint8]]], list[NDArray[Any]]]
+"""One graph: a batch of each input by name -> its outputs."""
 
 PEAK_DB = 99.0  # of two equal photos, so that means stay finite
 
@@ -27,27 +28,31 @@ class Figures:
     Attributes:
         stego_psnr_db, reply_psnr_db: against the cover.
         task: Dice of the masks, or accuracy; in 0..1.
+        sealed: share of tiles that carry the seal, 0..1; 1 where the analyzer writes none.
     """
 
     stego_psnr_db: float
     reply_psnr_db: float
     task: float
+    sealed: float = 1.0
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a precision may lose against FP32: dB of either photo, points of the task's figure."""
+    """What a precision may lose against FP32: dB of either photo, points of the task's figure and of sealed tiles."""
 
     psnr_db: float
     points: float
+    seal_points: float
 
 
-BUDGETS: dict[Precision, Budget] = {"fp16": Budget(0.1, 0.1), "int8": Budget(1.0, 0.5)}
+BUDGETS: dict[Precision, Budget] = {"fp16": Budget(0.1, 0.1, 0.5), "int8": Budget(1.0, 0.5, 2.0)}
 
 _NAMES = {
     "stego_psnr_db": "PSNR of stego against cover",
     "reply_psnr_db": "PSNR of reply against cover",
     "task": "the task's figure",
+    "sealed": "the share of sealed tiles",
 }
 
 
@@ -62,16 +67,17 @@ def travel(runs: Mapping[Verb, Run], probes: Probes, threshold: float | None) ->
     Returns:
         The figures, and what each trip found: probabilities.
     """
-    stego_db, reply_db, task, found = [], [], [], []
+    stego_db, reply_db, task, sealed, found = [], [], [], [], []
     for probe in probes:
-        stego = runs["hide"]({"secret": probe.secret[None], "cover": probe.cover[None]})
-        reply = runs["analyze"]({"stego": stego})
-        probability = runs["recover"]({"reply": reply, "sent": stego})[0]
+        (stego,) = runs["hide"]({"secret": probe.secret[None], "cover": probe.cover[None]})
+        (reply,) = runs["analyze"]({"stego": stego})
+        (probability,), *seal = runs["recover"]({"reply": reply, "sent": stego})
         stego_db.append(min(similarity.psnr(stego[0], probe.cover), PEAK_DB))
         reply_db.append(min(similarity.psnr(reply[0], probe.cover), PEAK_DB))
         task.append(score(probability, probe.truth, threshold))
+        sealed.append(float((seal[0] >= SEALED).mean()) if seal else 1.0)
         found.append(probability)
-    return Figures(float(np.mean(stego_db)), float(np.mean(reply_db)), float(np.mean(task))), found
+    return Figures(*(float(np.mean(values)) for values in (stego_db, reply_db, task, sealed))), found
 
 
 def score(probability: NDArray[Any], truth: Truth, threshold: float | None) -> float:
@@ -104,6 +110,7 @@ def losses(reference: Figures, got: Figures, budget: Budget) -> dict[str, float]
         "stego_psnr_db": (reference.stego_psnr_db - got.stego_psnr_db) / budget.psnr_db,
         "reply_psnr_db": (reference.reply_psnr_db - got.reply_psnr_db) / budget.psnr_db,
         "task": 100 * (reference.task - got.task) / budget.points,
+        "sealed": 100 * (reference.sealed - got.sealed) / budget.seal_points,
     }
 
 
@@ -118,9 +125,10 @@ def require(precision: Precision, engine: str, reference: Figures, got: Figures)
     worst = max(shares, key=lambda name: shares[name])
     if shares[worst] <= 1:
         return
-    scale, unit, most = (100, "points", budget.points) if worst == "task" else (1, "dB", budget.psnr_db)
+    points = {"task": budget.points, "sealed": budget.seal_points}
+    scale, unit, most = (100, "points", points[worst]) if worst in points else (1, "dB", budget.psnr_db)
     before, after = scale * getattr(reference, worst), scale * getattr(got, worst)
-    remedy = "calibrate again (python -m hidemia.export.calibration)" if precision == "int8" else "keep more in FP32"
+    remedy = "calibrate again (python -m hidemia.export.sensitivity)" if precision == "int8" else "keep more in FP32"
     raise ExportError(
         f"{precision} in {engine}: expected {_NAMES[worst]} to lose at most {most:g} {unit} against FP32, "
         f"got {before - after:.2f} ({before:.2f} to {after:.2f}); {remedy}, or export without it: --precision"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from msgspec import Struct
 from torch import Tensor, nn
 
 from hidemia.training.asywa import AsyWA
 from hidemia.training.modc import MoDC
+from hidemia.training.roles import AnyAnalyzer
 from hidemia.training.seal import pattern, spread
 from hidemia.training.wavelet import BANDS, dwt, iwt, join, split
 
 
-@dataclass(frozen=True)
-class AnalyzerConfig:
+class AnalyzerConfig(Struct, frozen=True, tag="hidemia", tag_field="kind"):
     """Settings of the analyzer; the defaults are those of the shipped models.
 
     Attributes:
@@ -50,6 +50,10 @@ class AnalyzerConfig:
     def residual_bands(self) -> tuple[str, ...]:
         """The bands that are residual."""
         return {"all": BANDS, "ll": ("ll",), "none": ()}[self.residual]
+
+    def build(self, image_size_px: int) -> Analyzer:  # noqa: ARG002 - any size that its levels divide
+        """A fresh analyzer."""
+        return Analyzer(self)
 
 
 class DoubleConv(nn.Module):
@@ -107,28 +111,27 @@ def front(band: Tensor, name: str) -> Tensor:
     return torch.cat([scaled, (fine * 32).clamp(-1, 1)], dim=1)
 
 
-class Analyzer(nn.Module):
+class Analyzer(AnyAnalyzer):
     """M: the stego (B, 3, H, W) in [0, 1] -> the reply (B, 3, H, W), before the 8-bit channel.
 
     H and W are divisible by 2 ** levels. The heads start at zero: a fresh analyzer answers with the stego.
     """
 
-    signs: Tensor
-
     def __init__(self, config: AnalyzerConfig | None = None) -> None:
         super().__init__()
         self.config = config or AnalyzerConfig()
+        self.width, self.seal = self.config.width, self.config.seal
         self.unets = nn.ModuleDict({band: BandUNet(self.config) for band in BANDS})
         self.heads = nn.ModuleDict({band: nn.Conv2d(self.config.width, 3, 1) for band in BANDS})
         for head in self.heads.values():
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-        if self.config.seal is not None:
+        if self.seal is not None:
             self.seals = nn.ModuleDict({band: nn.Conv2d(self.config.width, 3, 1) for band in BANDS})
             for seal in self.seals.values():
                 nn.init.zeros_(seal.weight)
                 nn.init.zeros_(seal.bias)
-            self.register_buffer("signs", pattern(self.config.seal), persistent=False)
+            self.register_buffer("signs", pattern(self.seal), persistent=False)
         first = self.config.levels - self.config.attention_levels
         self.attention = nn.ModuleDict(
             {
@@ -160,7 +163,7 @@ class Analyzer(nn.Module):
     def _written(self, name: str, features: Tensor) -> Tensor:
         """What a band is changed by: the result, and the seal, whose strength is learned and whose signs are fixed."""
         written: Tensor = self.heads[name](features)
-        if self.config.seal is not None:
+        if self.seal is not None:
             written = written + self.seals[name](features) * spread(self.signs, *features.shape[2:])
         return written
 

@@ -7,38 +7,52 @@ import logging
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from lightning_fabric import Fabric
 
-from hidemia.training.data import Scans, hiding_batch, read_covers, read_scans, training_batch
-from hidemia.training.errors import TrainingError
+from hidemia.training.data import Batch, Place, Scans, hiding_batch, read_covers, read_scans, training_batch
+from hidemia.training.errors import DatasetError, TrainingError
+from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
+from hidemia.training.objective import Aids, StageConfig
+from hidemia.training.plain_training import train_plain
 from hidemia.training.recipes import RECIPES, Recipe
-from hidemia.training.stages import OBJECTIVES, Aids
+from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
 from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
 from hidemia.training.weights import load_weights, save_weights
 
+PLAIN = "plain-"
+
 
 def train(arguments: list[str]) -> int:
     """Train a model from a named recipe."""
     parser = argparse.ArgumentParser(prog="hidemia train", description=train.__doc__)
-    parser.add_argument("model", choices=sorted(RECIPES), help="the recipe")
-    parser.add_argument("--data", type=Path, required=True, help="medical images: a folder with index.csv")
+    models = sorted(RECIPES)
+    parser.add_argument(
+        "model",
+        choices=[*models, *(PLAIN + name for name in models)],
+        metavar="MODEL",
+        help=f"the recipe: {', '.join(models)}; or {PLAIN}MODEL, the same task with nothing hidden",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
     parser.add_argument("--simulated", type=Path, help="simulated scans to mix into training, in the same layout")
-    parser.add_argument("--covers", type=Path, required=True, help="photos: a folder with index.csv")
+    parser.add_argument("--covers", type=Path, help="any folder of photos; a plain network needs none")
     parser.add_argument("--out", type=Path, help="where checkpoints and weights go (default runs/MODEL)")
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run in --out stopped")
     parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="go on from the weights of another run")
     parser.add_argument("--first-stage", type=int, default=1, metavar="N", help="with --start: the stage to begin with")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU, on each machine (default 1)")
+    parser.add_argument("--nodes", type=int, default=1, help="machines; each runs this command, see docs/research.md")
+    parser.add_argument("--precision", choices=get_args(Precision), default="bf16-mixed")
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("hidemia.training").setLevel(logging.INFO)
-    recipe = RECIPES[options.model]
+    recipe = RECIPES[options.model.removeprefix(PLAIN)]
     out = options.out or Path("runs") / options.model
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
@@ -46,9 +60,46 @@ def train(arguments: list[str]) -> int:
         parser.error(
             f"--first-stage: expected 1 to {len(recipe.stages)}, beyond 1 with --start, got {options.first_stage}"
         )
+    if options.devices < 1 or options.nodes < 1:
+        parser.error(f"--devices, --nodes: expected at least 1, got {options.devices} and {options.nodes}")
+    if options.model.startswith(PLAIN):
+        fabric = Machines(precision=options.precision).fabric(options.device)
+        train_plain(recipe, _task_scans(recipe, options.data, options.simulated), out, fabric)
+        return 0
+    if options.covers is None:
+        parser.error("--covers: expected a folder of photos, got none")
     start = Start(options.start, options.first_stage)
-    run(recipe, options.data, options.simulated, options.covers, out, options.device, start)
+    machines = Machines(options.devices, options.nodes, options.precision)
+    run(recipe, options.data, options.simulated, options.covers, out, options.device, start, machines)
     return 0
+
+
+Precision = Literal["bf16-mixed", "32-true"]  # float16 overflows in the couplings, and its scaler hides explosions
+
+
+class Machines(NamedTuple):
+    """What a run computes on: processes a machine, machines, and the precision of convolutions."""
+
+    devices: int = 1
+    nodes: int = 1
+    precision: Precision = "bf16-mixed"
+
+    def fabric(self, device: str) -> Fabric:
+        """Starts the other processes where there are any. A stage leaves some parameters without a gradient."""
+        together = self.devices * self.nodes > 1
+        fabric = Fabric(
+            accelerator=device,
+            devices=self.devices,
+            num_nodes=self.nodes,
+            strategy="ddp_find_unused_parameters_true" if together else "auto",
+            precision=self.precision,
+        )
+        if together:
+            fabric.launch()
+        return fabric
+
+
+ONE_MACHINE = Machines()
 
 
 class Start(NamedTuple):
@@ -69,6 +120,7 @@ def run(
     out: Path,
     device: str,
     start: Start = FROM_NOTHING,
+    machines: Machines = ONE_MACHINE,
 ) -> System:
     """Every stage of a recipe, each going on from the averaged weights of the one before.
 
@@ -76,41 +128,72 @@ def run(
     """
     model = recipe.model
     segmentation = model.task == "segmentation"
-    scans = read_scans(data, "train", segmentation)
-    unseen = read_scans(data, "val", segmentation)
-    if simulated is not None:
-        scans = _mixed(scans, read_scans(simulated, "train", segmentation))
+    scans, unseen = _task_scans(recipe, data, simulated)
     photos = read_covers(covers, "train", model.image_size_px)
     unseen_photos = read_covers(covers, "val", model.image_size_px)
     out.mkdir(parents=True, exist_ok=True)
     _no_room(out)
 
+    fabric = machines.fabric(device)
+    place = Place(fabric.global_rank, fabric.world_size)
     torch.manual_seed(recipe.seed)
-    fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed")
     system = model.build()
     if start.weights is not None:
         _fill(system, start.weights)
-    aids = Aids(model.analyzer.width, None if segmentation else len(model.classes))
+    teacher = None if recipe.teacher is None else recipe.teacher.build()
+    aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
+
+    def batch_of(config: StageConfig, step: int) -> Batch:
+        if config.objective == "hide":
+            return hiding_batch(scans, photos, config.size_px, config.batch, recipe.seed, step, place)
+        return training_batch(scans, photos, config.size_px, config.batch, recipe.seed, step, place, recipe.balanced)
+
     for number, config in enumerate(recipe.stages, start=1):
         if number < start.stage:
             continue
-        objective = OBJECTIVES[config.objective](system, aids, config)
-        draw = hiding_batch if config.objective == "hide" else training_batch
+        stage_system = _taught(system, teacher) if config.teacher else system
         averaged = run_stage(
-            objective,
-            lambda step, draw=draw, config=config: fabric.to_device(  # type: ignore[misc]
-                draw(scans, photos, config.size_px, config.batch, recipe.seed, step)
-            ),
+            OBJECTIVES[config.objective](stage_system, aids, config, teacher),
+            lambda step, config=config: fabric.to_device(batch_of(config, step)),  # type: ignore[misc]
             partial(validate, scans=unseen, covers=unseen_photos, size_px=max(96, config.size_px)),
             fabric,
             Checkpoint(out / f"{number}-{config.objective}.pt"),
             recipe.seed,
         )
-        system.load_state_dict(averaged.state_dict())
+        stage_system.load_state_dict(averaged.state_dict())
+    if not fabric.is_global_zero:
+        return system
     save_weights(system, model, out / "weights", half=True)
     rounded, _ = load_weights(out / "weights")
     save_weights(rounded, with_thresholds(rounded, model, unseen, unseen_photos), out / "weights", half=True)
     return rounded
+
+
+def _task_scans(recipe: Recipe, data: Path, simulated: Path | None) -> tuple[Scans, Scans]:
+    """What is learned from, with simulated scans mixed in, and what is looked at."""
+    scans, unseen = (_scans(recipe, data, split) for split in ("train", "val"))
+    if simulated is not None:
+        scans = _mixed(scans, read_scans(simulated, "train", recipe.model.task == "segmentation"))
+    return scans, unseen
+
+
+def _scans(recipe: Recipe, data: Path, split: str) -> Scans:
+    """The scans of a split, which must have the model's classes."""
+    model = recipe.model
+    scans = read_scans(data, split, model.task == "segmentation")
+    if model.task == "classification" and scans.classes != model.classes:
+        raise DatasetError(
+            f"{data}: expected the classes of {model.name} ({', '.join(model.classes)}), got "
+            f"{', '.join(scans.classes)}; choose the recipe of this data set"
+        )
+    return scans
+
+
+def _taught(system: System, teacher: InvertibleHider | None) -> System:
+    """The same analyzer and head with the teacher in the student's place."""
+    if teacher is None:
+        raise TrainingError("recipe: expected a teacher for the stages that use one, got none; name it in the recipe")
+    return System(teacher, system.analyzer, system.head)
 
 
 def _fill(system: System, weights: Path) -> None:

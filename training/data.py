@@ -1,13 +1,12 @@
 """Images for training, decoded once into memory, and the batches drawn from them.
 
-A data set is a folder with ``index.csv`` (columns image, mask, label, split, group; paths relative to the
-folder). Every random draw comes from a generator seeded by (seed, step), so that a resumed run sees what an
-undisturbed one would have seen.
+A data set is a folder with ``index.csv`` or in a layout that is known, see `hidemia.training.index`. Every random
+draw comes from a generator seeded by (seed, step), so that a resumed run sees what an undisturbed one would have
+seen.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hidemia.training.errors import DatasetError
+from hidemia.training.index import photo_rows, read_index, read_rows
+from hidemia.training.reading import read_image, read_mask
 
 STORED_PX = 256  # scans are kept a little larger than any network reads, for the augmentation
 
@@ -54,43 +55,8 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
-def _read_index(folder: Path) -> list[dict[str, str]]:
-    """All rows of ``index.csv``. Raises DatasetError: no index, a missing column, a row cut short."""
-    index = folder / "index.csv"
-    if not index.is_file():
-        raise DatasetError(f"{folder}: expected a data set with index.csv, found none; pass one that has it")
-    try:
-        with index.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            columns, rows = list(reader.fieldnames or ()), list(reader)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DatasetError(f"{index}: expected UTF-8 text with commas, got {error}") from error
-    if not {"image", "split"} <= set(columns):
-        raise DatasetError(f"{index}: expected columns image and split, got {', '.join(columns) or 'none'}")
-    return rows
-
-
-def read_rows(folder: Path, split: str) -> list[dict[str, str]]:
-    """Rows of ``index.csv`` that belong to the split.
-
-    Raises:
-        DatasetError: no index, a missing column, or no row of that split.
-    """
-    rows = _read_index(folder)
-    chosen = [row for row in rows if row["split"] == split]
-    if not chosen:
-        splits = ", ".join(sorted({row["split"] for row in rows})) or "no rows"
-        raise DatasetError(f"{folder / 'index.csv'}: expected images of split {split!r}, got only {splits}")
-    return chosen
-
-
-def _read(path: Path, flag: int, interpolation: int, size_px: int) -> np.ndarray:
-    """One image, scaled to a square. Raises DatasetError when it is missing or cannot be decoded."""
-    data = path.read_bytes() if path.is_file() else None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if data else None
-    if image is None:
-        state = "missing" if data is None else "not an image that can be decoded"
-        raise DatasetError(f"{path}: {state}; repair the file or take its row out of index.csv")
+def _square(image: np.ndarray, interpolation: int, size_px: int) -> np.ndarray:
+    """An image scaled to a square."""
     if image.shape[:2] == (size_px, size_px):
         return image
     return cv2.resize(image, (size_px, size_px), interpolation=interpolation)
@@ -98,7 +64,7 @@ def _read(path: Path, flag: int, interpolation: int, size_px: int) -> np.ndarray
 
 def _read_photo(path: Path, size_px: int) -> Tensor:
     """(3, s, s) uint8 RGB."""
-    image = _read(path, cv2.IMREAD_COLOR_RGB, cv2.INTER_AREA, size_px)
+    image = _square(read_image(path, cv2.IMREAD_COLOR_RGB), cv2.INTER_AREA, size_px)
     return torch.from_numpy(image).permute(2, 0, 1)
 
 
@@ -110,7 +76,7 @@ def read_scans(folder: Path, split: str, segmentation: bool) -> Scans:  # noqa: 
             classification, an image without a label or a class without images.
     """
     rows = read_rows(folder, split)
-    names = tuple(sorted({row.get("label") or "" for row in _read_index(folder)}))
+    names = tuple(sorted({row.get("label") or "" for row in read_index(folder)}))
     if not segmentation:
         _check_labels(folder, split, rows, names)
     images = torch.stack([_read_photo(folder / row["image"], STORED_PX) for row in rows])
@@ -135,29 +101,45 @@ def _check_labels(folder: Path, split: str, rows: list[dict[str, str]], names: t
 
 def _read_mask(folder: Path, row: dict[str, str]) -> Tensor:
     """(1, 256, 256) uint8, 0 or 255."""
-    if not row.get("mask"):
-        raise DatasetError(f"{folder / row['image']}: expected a mask in index.csv, got none; add it there")
-    path = folder / row["mask"]
-    mask = _read(path, cv2.IMREAD_GRAYSCALE, cv2.INTER_NEAREST, STORED_PX)
+    mask = _square(read_mask(folder, row), cv2.INTER_NEAREST, STORED_PX)
     mask = np.where(mask > 127, np.uint8(255), np.uint8(0))
     if not mask.any():
-        raise DatasetError(f"{path}: expected a mask with something in it, got an empty one; drop the row")
+        raise DatasetError(
+            f"{folder / row['mask']}: expected a mask with something in it, got an empty one; drop the row"
+        )
     return torch.from_numpy(mask)[None]
 
 
 def read_covers(folder: Path, split: str, size_px: int) -> Tensor:
-    """Photos of one split, (N, 3, s, s) uint8, scaled as the client scales them."""
-    return torch.stack([_read_photo(folder / row["image"], size_px) for row in read_rows(folder, split)])
+    """Photos of one split, (N, 3, s, s) uint8, scaled as the client scales them.
+
+    Raises:
+        DatasetError: no photo of that split, or one that cannot be read.
+    """
+    return torch.stack([_read_photo(folder / row["image"], size_px) for row in photo_rows(folder, split)])
 
 
-def generator(seed: int, step: int) -> torch.Generator:
-    """The source of every random draw of one step."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+class Place(NamedTuple):
+    """Which of the processes that train together this is."""
+
+    rank: int = 0
+    world: int = 1
 
 
-def epoch_order(count: int, seed: int, step: int, batch: int) -> Tensor:
-    """Indices of this step's images: every image once an epoch, in an order of seed and epoch alone."""
-    start = step * batch
+ALONE = Place()
+
+
+def generator(seed: int, step: int, rank: int = 0) -> torch.Generator:
+    """The source of every random draw of one step in one process."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step + (rank << 40))
+
+
+def epoch_order(count: int, seed: int, step: int, batch: int, place: Place = ALONE) -> Tensor:
+    """Indices of this step's images: every image once an epoch, in an order of seed and epoch alone.
+
+    The processes of a step share its images out among them.
+    """
+    start = (step * place.world + place.rank) * batch
     picks = []
     for position in range(start, start + batch):
         epoch, offset = divmod(position, count)
@@ -212,21 +194,63 @@ def scaled(images: Tensor, size_px: int) -> Tensor:
     return F.interpolate(images.float(), size=(size_px, size_px), mode="bilinear", antialias=True) / 255
 
 
-def training_batch(scans: Scans, covers: Tensor, size_px: int, batch: int, seed: int, step: int) -> Batch:
-    """The batch of one step: augmented scans and random crops of covers."""
-    draw = generator(seed, step)
-    picks = epoch_order(len(scans.images), seed, step, batch)
+def balanced_picks(labels: Tensor, count: int, draw: torch.Generator) -> Tensor:
+    """Indices of images whose classes are equally likely, however rare: (N,) -> (count,)."""
+    present = labels.unique()
+    picks = []
+    for choice in torch.randint(len(present), (count,), generator=draw).tolist():
+        members = torch.nonzero(labels == present[choice])[:, 0]
+        picks.append(members[torch.randint(len(members), (1,), generator=draw)])
+    return torch.cat(picks)
+
+
+def scan_batch(
+    scans: Scans,
+    size_px: int,
+    batch: int,
+    seed: int,
+    step: int,
+    draw: torch.Generator,
+    place: Place = ALONE,
+    balanced: float = 0.0,
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Augmented scans of one step, with their masks and labels as in `Batch`.
+
+    ``balanced`` is the share of the batch that is drawn class by class instead of image by image.
+    """
+    picks = epoch_order(len(scans.images), seed, step, batch, place)
+    count = round(balanced * batch)
+    if count:
+        picks[batch - count :] = balanced_picks(scans.labels, count, draw)
     masks = None if scans.masks is None else scans.masks[picks]
     secrets, warped = warp(scans.images[picks], masks, size_px, draw)
-    return Batch(secrets, crop_covers(covers, batch, size_px, draw), warped, scans.labels[picks])
+    return secrets, warped, scans.labels[picks]
 
 
-def hiding_batch(scans: Scans, covers: Tensor, size_px: int, batch: int, seed: int, step: int) -> Batch:
+def training_batch(
+    scans: Scans,
+    covers: Tensor,
+    size_px: int,
+    batch: int,
+    seed: int,
+    step: int,
+    place: Place = ALONE,
+    balanced: float = 0.0,
+) -> Batch:
+    """The batch of one step: augmented scans and random crops of covers."""
+    draw = generator(seed, step, place.rank)
+    secrets, masks, labels = scan_batch(scans, size_px, batch, seed, step, draw, place, balanced)
+    return Batch(secrets, crop_covers(covers, batch, size_px, draw), masks, labels)
+
+
+def hiding_batch(
+    scans: Scans, covers: Tensor, size_px: int, batch: int, seed: int, step: int, place: Place = ALONE
+) -> Batch:
     """Crops for a hider alone: secrets are scans, tinted scans (an eighth) and photos (a quarter).
 
     Grey secrets alone teach a hider to lose colour.
     """
-    draw = generator(seed, step)
+    draw = generator(seed, step, place.rank)
     picks = torch.randint(len(scans.images), (batch,), generator=draw)
     secrets = crop_covers(scans.images[picks], batch, size_px, draw)
     photos = crop_covers(covers, batch, size_px, draw)

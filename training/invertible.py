@@ -16,11 +16,25 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from msgspec import Struct
 from torch import Tensor, nn
 
+from hidemia.training.roles import AnyHider
 from hidemia.training.wavelet import dwt, iwt
 
 BAND_CHANNELS = 12  # 4 bands x 3 colours
+
+
+class HiderConfig(Struct, frozen=True, tag="invertible", tag_field="kind"):
+    """Settings of `InvertibleHider`; the defaults are LightIH's."""
+
+    blocks: int = 4
+    growth: int = 32
+    slope: float = 0.2
+
+    def build(self) -> InvertibleHider:
+        """Fresh networks."""
+        return InvertibleHider(self.blocks, self.growth, self.slope)
 
 
 class DenseSubnet(nn.Module):
@@ -74,7 +88,7 @@ class InvertibleBlock(nn.Module):
         return cover - self.f(secret), secret
 
 
-class InvertibleHider(nn.Module):
+class InvertibleHider(AnyHider):
     """H and R of the paper, one set of weights.
 
     Args:

@@ -2,6 +2,10 @@
 
 A run is decided by its seed: batches depend on (seed, step) alone, so that killing it at any moment and running it
 again with ``resume`` gives the loss curve of an undisturbed run.
+
+Several processes, on one machine or more, run it as one: each takes its own share of a step's images, gradients are
+averaged, and what decides how the run goes on (losses, rollbacks, checkpoints) is the same in all. The first of them
+writes.
 """
 
 from __future__ import annotations
@@ -104,21 +108,34 @@ class StageRun:
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * self.slower * learning_rate(self.step, steps)
         choose_experts(self.objective, self.seed, self.step)
+        torch.manual_seed(self.seed * 7919 + self.step)  # of dropout: a resumed run drops the same
         self.module.train()
         losses: dict[str, Tensor] = self.module(batch_of(self.step), self.step / steps)
         total = torch.stack(list(losses.values())).sum()
-        if self.guard.exploded(total.item()) or not self._differentiate(total):
-            log.warning("step %d: loss %.3g exploded, back to the last good state", self.step, total.item())
+        loss = self._everywhere(total)
+        if self.guard.exploded(loss) or not self._differentiate(total):
+            log.warning("step %d: loss %.3g exploded, back to the last good state", self.step, loss)
             slower = self.slower * 0.5
             self.restore(self.guard.roll_back())
             self.slower = slower
             return None
         self.optimizer.step()
         self.average.update_parameters(self.objective.system)
-        self.guard.accept(total.item())
+        self.guard.accept(loss)
         self.step += 1
         self.guard.returned &= self.step % self.guard.every != 0
         return losses
+
+    def _everywhere(self, value: Tensor) -> float:
+        """The mean over all processes; not finite in one of them is not finite in all."""
+        if self.fabric.world_size == 1:
+            return value.item()
+        return self.fabric.all_reduce(value.detach(), reduce_op="mean").item()
+
+    def share(self) -> None:
+        """Gives all processes the averaged system of the first: their batch norms have seen other images."""
+        if self.fabric.world_size > 1:
+            self.average.load_state_dict(self.fabric.broadcast(self.average.state_dict()))
 
     def _differentiate(self, total: Tensor) -> bool:
         """Clipped gradients; False when they are not finite, as they can be though the loss is."""
@@ -142,16 +159,21 @@ def run_stage(
     ``batch_of(step)`` gives the batch of a step; ``validate(system)`` the figures of the averaged system. Progress
     goes to a terminal only; loss and figures go to the log and, as JSON lines, beside the checkpoint.
     """
-    steps, name = objective.config.steps, checkpoint.path.stem
+    steps, name, first = objective.config.steps, checkpoint.path.stem, fabric.is_global_zero
     run = StageRun(objective, fabric, seed)
-    if checkpoint.path.is_file():
+    saved = None
+    if first and checkpoint.path.is_file():
         saved = torch.load(checkpoint.path, map_location=fabric.device, weights_only=True)
+    saved = fabric.broadcast(saved)
+    if saved is not None:
         run.restore(saved)
         run.guard.restore(saved["guard"])
         log.info("%s: resumed at step %d of %d", name, run.step, steps)
-    _forget_after(checkpoint.path.with_suffix(".jsonl"), run.step)
+    curve = checkpoint.path.with_suffix(".jsonl")
+    if first:
+        _forget_after(curve, run.step)
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
+    with Progress(console=console, disable=not (first and console.is_terminal)) as progress:
         bar = progress.add_task(name, total=steps, completed=run.step)
         while run.step < steps:
             losses = run.advance(batch_of)
@@ -161,11 +183,14 @@ def run_stage(
             done = run.step == steps
             if done and not all(value.isfinite().all() for value in run.average.state_dict().values()):
                 raise TrainingError(f"{name}: the last step diverged; resume with a lower learning rate")
+            if not first:
+                continue
             figures = validate(run.average.module) if run.step % validate_every == 0 or done else {}
             if run.step % 20 == 0 or done:
-                _write(checkpoint.path.with_suffix(".jsonl"), run.step, losses, figures, run.guard.rollbacks)
+                _write(curve, run.step, losses, figures, run.guard.rollbacks)
             if run.step % checkpoint.every == 0 or done:
                 save_atomically(run.state() | {"guard": run.guard.state()}, checkpoint.path)
+    run.share()
     choose_experts(objective, seed, None)
     return run.average.module
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hidemia.training.analyzer import Analyzer, AnalyzerConfig
+from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.cmunext import CMUNeXtConfig
+from hidemia.training.deepstega import DeepStegaConfig
 from hidemia.training.heads import ClassificationHead, SegmentationHead
-from hidemia.training.invertible import InvertibleHider
-from hidemia.training.stages import StageConfig
+from hidemia.training.hidden import HiddenConfig
+from hidemia.training.invertible import HiderConfig
+from hidemia.training.objective import StageConfig
 from hidemia.training.system import System
-
-
-@dataclass(frozen=True)
-class HiderConfig:
-    """Settings of `InvertibleHider`; the defaults are LightIH's."""
-
-    blocks: int = 4
-    growth: int = 32
-    slope: float = 0.2
+from hidemia.training.transunet import TransUNetConfig
+from hidemia.training.unet import UNetConfig
+from hidemia.training.xnet import XNetConfig
 
 
 @dataclass(frozen=True)
@@ -25,6 +22,7 @@ class ModelConfig:
     """What ``config.json`` beside the weights holds: all that is needed to build the networks and use them.
 
     Attributes:
+        hider, analyzer: the networks and their settings; ``kind`` in the file names the network.
         form, head: how the result is read from what is recovered, see `hidemia.training.heads`.
         mask_threshold, reply_min_psnr_db, reply_min_changed_share, reply_min_seal_share: set on the validation split
             after training, see `hidemia.training.thresholds`.
@@ -42,27 +40,44 @@ class ModelConfig:
     reply_min_seal_share: float | None = None
     licence: str = "Apache-2.0"
     intended_use: str = "Research on covert medical image analysis; not a medical device."
-    hider: HiderConfig = field(default_factory=HiderConfig)
-    analyzer: AnalyzerConfig = field(default_factory=AnalyzerConfig)
+    hider: HiderConfig | DeepStegaConfig | HiddenConfig = field(default_factory=HiderConfig)
+    analyzer: AnalyzerConfig | UNetConfig | TransUNetConfig | XNetConfig | CMUNeXtConfig = field(
+        default_factory=AnalyzerConfig
+    )
+
+    @property
+    def seal(self) -> int | None:
+        """The seed of the seal; other papers' analyzers write none."""
+        return self.analyzer.seal if isinstance(self.analyzer, AnalyzerConfig) else None
 
     def build(self) -> System:
-        """Fresh networks."""
+        """Fresh networks.
+
+        Raises:
+            ValueError: a setting is not one of those that a network has.
+        """
         head = (
             SegmentationHead(self.form)
             if self.task == "segmentation"
             else ClassificationHead(len(self.classes), self.head, self.form)
         )
-        hider = InvertibleHider(self.hider.blocks, self.hider.growth, self.hider.slope)
-        return System(hider, Analyzer(self.analyzer), head)
+        return System(self.hider.build(), self.analyzer.build(self.image_size_px), head)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model and the stages that train it."""
+    """A model and the stages that train it.
+
+    Attributes:
+        teacher: the hider from which the model's own is distilled, for the stages that use it; never shipped.
+        balanced: share of each batch that is drawn class by class, where classes are rare.
+    """
 
     model: ModelConfig
     stages: tuple[StageConfig, ...]
     seed: int = 0
+    teacher: HiderConfig | None = None
+    balanced: float = 0.0
 
 
 BUSI = Recipe(
@@ -89,8 +104,8 @@ BUSI = Recipe(
     ),
 )
 
-# As printed in section 4.1, with the parts a CPU can train. `project` diagonals, the differential head and the
-# residual on all bands are ours; here they are the paper's.
+# Algorithm 1 with the settings printed in section 4.1. The paper takes a teacher that is trained already, and prints
+# neither the number of steps nor the third learning rate: those, and 1e-4, are ours.
 PAPER = Recipe(
     ModelConfig(
         "paper",
@@ -99,16 +114,95 @@ PAPER = Recipe(
         analyzer=AnalyzerConfig(width=64, levels=5, diagonals="literal5", scale="sqrt_n", residual="ll"),
     ),
     (
-        StageConfig("hide", steps=20000, batch=8, size_px=224, hider_rate=1e-4),
+        StageConfig("hide", steps=20000, batch=8, size_px=224, hider_rate=1e-4, teacher=True),
         StageConfig(
-            "answer", steps=20000, batch=8, size_px=224, analyzer_rate=5e-4, reply_limit=0.0, reply_weight=200.0,
-            reconstruct_weight=0.0,
+            "analyze_frozen", steps=20000, batch=8, size_px=224, analyzer_rate=5e-4, reply_weight=200.0, teacher=True
         ),
+        StageConfig("distill_functions", steps=10000, batch=8, size_px=224, hider_rate=1e-4),
         StageConfig(
-            "joint", steps=10000, batch=8, size_px=224, hider_rate=1e-5, analyzer_rate=1e-5, stego_weight=0.0,
-            reply_limit=0.0, reply_weight=200.0, recover_weight=0.0, reconstruct_weight=0.0,
+            "fine_tune", steps=10000, batch=8, size_px=224, hider_rate=1e-5, analyzer_rate=1e-5, stego_weight=0.0,
+            reply_weight=200.0,
+        ),
+    ),
+    teacher=HiderConfig(blocks=16, slope=0.01),
+)  # fmt: skip
+
+KVASIR = Recipe(
+    ModelConfig("kvasir", classes=("background", "polyp"), analyzer=AnalyzerConfig(seal=2)),
+    (
+        StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
+        StageConfig("read", steps=1200, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
+        StageConfig("joint", steps=2000, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
+        StageConfig("answer", steps=600, batch=8, size_px=224, analyzer_rate=4e-4),
+        StageConfig(
+            "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5,
         ),
     ),
 )  # fmt: skip
 
-RECIPES = {"busi": BUSI, "paper": PAPER}
+# Two thirds of the lesions are of one class: half of each batch is drawn class by class.
+SKIN = Recipe(
+    ModelConfig(
+        "skin",
+        task="classification",
+        classes=("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"),
+        analyzer=AnalyzerConfig(seal=3),
+    ),
+    (
+        StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
+        StageConfig("read", steps=2500, batch=16, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
+        StageConfig("joint", steps=3000, batch=16, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
+        StageConfig("answer", steps=1000, batch=8, size_px=224, analyzer_rate=4e-4),
+        StageConfig(
+            "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5,
+        ),
+    ),
+    balanced=0.5,
+)  # fmt: skip
+
+CHESTCT = Recipe(
+    ModelConfig(
+        "chestct",
+        task="classification",
+        classes=("adenocarcinoma", "large_cell_carcinoma", "normal", "squamous_cell_carcinoma"),
+        analyzer=AnalyzerConfig(seal=4),
+    ),
+    (
+        StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
+        StageConfig("read", steps=1200, batch=8, size_px=128, hider_rate=1.5e-4, analyzer_rate=1e-3),
+        StageConfig("joint", steps=1500, batch=8, size_px=128, hider_rate=1e-4, analyzer_rate=7e-4),
+        StageConfig("answer", steps=600, batch=8, size_px=224, analyzer_rate=4e-4),
+        StageConfig(
+            "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5,
+        ),
+    ),
+)  # fmt: skip
+
+HIDERS = {
+    "lightih": HiderConfig(slope=0.01),
+    "hinet": HiderConfig(blocks=16, slope=0.01),
+    "deepstega": DeepStegaConfig(),
+    "hidden": HiddenConfig(),
+}
+
+RIVALS = {"unet": UNetConfig(), "transunet": TransUNetConfig(), "xnet": XNetConfig(), "cmunext": CMUNeXtConfig()}
+
+
+def pair(analyzer: str, hider: str) -> Recipe:
+    """A rival of Tables 1 and 2: a key of `RIVALS` on a frozen hider, a key of `HIDERS`, by L_total alone."""
+    model = ModelConfig(f"{analyzer}-{hider}", form="printed", hider=HIDERS[hider], analyzer=RIVALS[analyzer])
+    stages = (
+        StageConfig("hide", steps=20000, batch=8, size_px=224, hider_rate=1e-4),
+        StageConfig(
+            "analyze_frozen", steps=20000, batch=8, size_px=224, analyzer_rate=5e-4, reply_weight=200.0
+        ),
+    )  # fmt: skip
+    return Recipe(model, stages)
+
+
+PAIRS = [pair(analyzer, hider) for hider in ("hinet", "deepstega", "hidden") for analyzer in RIVALS]
+
+RECIPES = {recipe.model.name: recipe for recipe in (BUSI, CHESTCT, KVASIR, PAPER, SKIN, *PAIRS)}

@@ -1,7 +1,8 @@
 """The stages of training, as objectives: what each one computes from a batch and minimises.
 
-The paper's Algorithm 1 trains the analyzer on a frozen hider first. Here hider and analyzer learn together before
-that, so that the hider learns to hide what the analyzer can read. The order is:
+The paper's Algorithm 1, which is in `hidemia.training.algorithm1`, trains the analyzer on a frozen hider first. Here
+hider and analyzer learn together before that, so that the hider learns to hide what the analyzer can read. The order
+is:
 
 1. `Hide`      the hider alone, on crops.
 2. `Read`      hider and analyzer; the analyzer's features are supervised directly, nothing is recovered yet.
@@ -12,127 +13,18 @@ that, so that the hider learns to hide what the analyzer can read. The order is:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hidemia.training.algorithm1 import AnalyzeFrozen, DistillFeatures, DistillFunctions, FineTune
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
-from hidemia.training.heads import ClassificationHead
 from hidemia.training.losses import beyond, mia_loss, percept_loss
+from hidemia.training.objective import Losses, Objective
 from hidemia.training.seal import agreement, seal_loss
-from hidemia.training.system import System, Trip
+from hidemia.training.system import Trip
 from hidemia.training.wavelet import dwt, split
-
-Losses = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """One stage of a recipe.
-
-    Attributes:
-        objective: a key of `OBJECTIVES`.
-        steps, batch, size_px: length, images a step, side of the square images.
-        hider_rate, analyzer_rate: peak learning rates.
-        stego_limit, reply_limit: mean squared distances to the cover within which there is no pull
-            (5e-5 is 43 dB, 1e-4 is 40 dB).
-        stego_weight, reply_weight: pull per unit beyond them; the reply's rises from a tenth to this.
-        recover_weight: weight of the recovery of the secret, which keeps R an inverse of H.
-        reconstruct_weight: weight of the auxiliary reconstruction at half size.
-        seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
-        blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
-        frozen_norms: whether batch norm keeps the statistics it has, for batches too small to have any of their own.
-    """
-
-    objective: str
-    steps: int
-    batch: int
-    size_px: int
-    hider_rate: float = 0.0
-    analyzer_rate: float = 0.0
-    stego_limit: float = 5e-5
-    stego_weight: float = 2000.0
-    reply_limit: float = 1e-4
-    reply_weight: float = 5000.0
-    recover_weight: float = 1.0
-    reconstruct_weight: float = 10.0
-    seal_weight: float = 0.0
-    blank: int = 0
-    frozen_norms: bool = False
-
-
-class Aids(nn.Module):
-    """Heads on the analyzer's features that help it learn and are thrown away afterwards.
-
-    ``reconstruct`` gives the secret at half size, a dense target that teaches the first layers to read what is
-    hidden; ``direct`` gives the result without a trip back.
-    """
-
-    def __init__(self, width: int, classes: int | None) -> None:
-        super().__init__()
-        self.reconstruct = nn.Conv2d(4 * width, 3, 1)
-        self.direct = nn.Conv2d(4 * width, classes or 1, 1)
-        self.pooled = classes is not None
-
-    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """-> (reconstruction (B, 3, h, w), logits (B, 1, h, w) or (B, K))."""
-        stacked = torch.cat(list(features.values()), dim=1)
-        direct = self.direct(stacked).float()
-        return self.reconstruct(stacked).float(), direct.mean(dim=(2, 3)) if self.pooled else direct
-
-
-class Objective(nn.Module):
-    """What a stage minimises. Called with a batch and the share of the stage that is done, 0 to 1."""
-
-    trains_hider = True
-    trains_analyzer = True
-
-    def __init__(self, system: System, aids: Aids, config: StageConfig) -> None:
-        super().__init__()
-        self.system, self.aids, self.config = system, aids, config
-
-    def trained(self) -> list[tuple[list[nn.Module], float]]:
-        """What the stage trains, each with its peak rate."""
-        analyzer: list[nn.Module] = [self.system.analyzer, self.system.head, self.aids]
-        groups: list[tuple[list[nn.Module], float]] = []
-        if self.trains_hider:
-            groups.append(([self.system.hider], self.config.hider_rate))
-        if self.trains_analyzer:
-            groups.append((analyzer, self.config.analyzer_rate))
-        return groups
-
-    def train(self, mode: bool = True) -> Objective:  # noqa: FBT001, FBT002 - as in torch
-        """Training mode, but for the batch norms where the stage freezes them."""
-        super().train(mode)
-        if self.config.frozen_norms:
-            for module in self.system.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
-
-    def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The stego, and the pull that holds it to its cover."""
-        stego = transmit(self.system.hider.hide(batch.secrets, batch.covers))
-        return stego, self.config.stego_weight * beyond(F.mse_loss(stego, batch.covers), self.config.stego_limit)
-
-    def _truth(self, batch: Batch) -> Tensor:
-        if isinstance(self.system.head, ClassificationHead):
-            return batch.labels
-        assert batch.masks is not None  # noqa: S101 - a segmentation recipe reads masks
-        return batch.masks
-
-    def _aided(self, features: dict[str, Tensor], batch: Batch) -> Losses:
-        reconstruction, direct = self.aids(features)
-        truth = self._truth(batch)
-        if truth.ndim == 4:
-            truth = F.avg_pool2d(truth, 2)
-        return {
-            "direct": mia_loss(direct, truth),
-            "reconstruct": self.config.reconstruct_weight * F.mse_loss(reconstruction, F.avg_pool2d(batch.secrets, 2)),
-        }
 
 
 class Hide(Objective):
@@ -237,4 +129,14 @@ class Seal(Objective):
         }
 
 
-OBJECTIVES: dict[str, type[Objective]] = {"hide": Hide, "read": Read, "joint": Joint, "answer": Answer, "seal": Seal}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "hide": Hide,
+    "read": Read,
+    "joint": Joint,
+    "answer": Answer,
+    "seal": Seal,
+    "analyze_frozen": AnalyzeFrozen,
+    "distill_functions": DistillFunctions,
+    "distill_features": DistillFeatures,
+    "fine_tune": FineTune,
+}

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.heads import ClassificationHead, SegmentationHead
-from hidemia.training.invertible import InvertibleHider
+from hidemia.training.roles import AnyAnalyzer, AnyHider
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Trip:
 class System(nn.Module):
     """H, M, R and the head of the task."""
 
-    def __init__(self, hider: InvertibleHider, analyzer: Analyzer, head: SegmentationHead | ClassificationHead) -> None:
+    def __init__(self, hider: AnyHider, analyzer: AnyAnalyzer, head: SegmentationHead | ClassificationHead) -> None:
         super().__init__()
         self.hider, self.analyzer, self.head = hider, analyzer, head
 

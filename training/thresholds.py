@@ -35,7 +35,7 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         trip = system(secret, cover)
         distances.append(psnr_db(trip.reply, trip.stego))
         changes.append((to_uint8(trip.reply) != to_uint8(trip.stego)).double().mean())
-        if model.analyzer.seal is not None:
+        if model.seal is not None:
             agreed = agreement(trip.recovered, trip.reference, system.analyzer.signs)
             sealed.append((agreed >= SEALED).double().mean().item())
         if scans.masks is not None:

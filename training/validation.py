@@ -23,12 +23,18 @@ def dice(prediction: Tensor, truth: Tensor) -> Tensor:
     return torch.where(total > 0, 2 * overlap / total.clamp_min(1), 1.0)
 
 
+def balanced_accuracy(prediction: Tensor, labels: Tensor) -> float:
+    """Accuracy of each class that is there, averaged over classes: (N,), (N,) -> 0..1."""
+    right = (prediction == labels).double()
+    return torch.stack([right[labels == label].mean() for label in labels.unique()]).mean().item()
+
+
 @torch.no_grad()
 def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batch: int = 16) -> dict[str, float]:
     """Means over the split, one cover an image, after the channel: PSNR of stego and reply, the task."""
     training, device = system.training, next(system.parameters()).device
     system.eval()
-    stego_db, reply_db, task = [], [], []
+    stego_db, reply_db, task, answers = [], [], [], []
     for start in range(0, len(scans.images), batch):
         picks = torch.arange(start, min(start + batch, len(scans.images)))
         secret = scaled(scans.images[picks].to(device), size_px)
@@ -37,12 +43,19 @@ def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batc
         stego_db.append(psnr_db(trip.stego, cover))
         reply_db.append(psnr_db(trip.reply, cover))
         if isinstance(system.head, ClassificationHead):
-            task.append((trip.logits.argmax(dim=1) == scans.labels[picks].to(device)).double())
+            answers.append(trip.logits.argmax(dim=1).cpu())
         elif scans.masks is not None:
             truth = scaled(scans.masks[picks].to(device), size_px)[:, 0] > 0.5
             task.append(dice(trip.logits[:, 0] > 0, truth))
     system.train(training)
-    figures = {"stego_psnr_db": torch.cat(stego_db), "reply_psnr_db": torch.cat(reply_db)}
-    if task:
-        figures["accuracy" if isinstance(system.head, ClassificationHead) else "dsc"] = torch.cat(task)
-    return {name: values.mean().item() for name, values in figures.items()}
+    figures = {
+        name: torch.cat(values).mean().item()
+        for name, values in (("stego_psnr_db", stego_db), ("reply_psnr_db", reply_db))
+    }
+    if answers:
+        prediction = torch.cat(answers)
+        figures["accuracy"] = (prediction == scans.labels).double().mean().item()
+        figures["balanced_accuracy"] = balanced_accuracy(prediction, scans.labels)
+    elif task:
+        figures["dsc"] = torch.cat(task).mean().item()
+    return figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -45,13 +46,22 @@ def load_weights(folder: Path) -> tuple[System, ModelConfig]:
             raise TrainingError(f"{folder}: expected a trained model, found no {name}; run `hidemia train` first")
     path = folder / "config.json"
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=ModelConfig)
+        config = _decoded(path.read_bytes())
         system = config.build()
     except (msgspec.DecodeError, ValueError) as error:
         raise TrainingError(f"{path}: {error}; it must come from `hidemia train`") from error
     for name, part in _parts(system).items():
         _fill(part, folder / f"{name}.safetensors")
     return system.eval(), config
+
+
+def _decoded(text: bytes) -> ModelConfig:
+    """A configuration; the first ones name no networks, because there was one of each."""
+    found = msgspec.json.decode(text, type=dict[str, Any])
+    for part, kind in (("hider", "invertible"), ("analyzer", "hidemia")):
+        if isinstance(found.get(part), dict):
+            found[part] = {"kind": kind} | found[part]
+    return msgspec.convert(found, ModelConfig)
 
 
 def _parts(system: System) -> dict[str, nn.Module]:

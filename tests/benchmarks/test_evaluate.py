@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from tests.micro import micro_config, micro_system
 
+from hidemia.benchmarks import plain_network
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
 from hidemia.benchmarks.command import evaluate
-from hidemia.benchmarks.evaluate import Trips, covers_of, figures
+from hidemia.benchmarks.evaluate import Trips, covers_of, figures, scores
 from hidemia.export.bundles import export_model
 from hidemia.export.probes import simulated
 from hidemia.runtime.demo.landscape import photo
@@ -15,6 +16,8 @@ from hidemia.runtime.demo.scan import write_dataset
 from hidemia.runtime.errors import DataError
 from hidemia.training.data import read_scans
 from hidemia.training.errors import DatasetError
+from hidemia.training.index import read_rows
+from hidemia.training.plain import PlainConfig, save_plain
 from hidemia.training.weights import save_weights
 
 KEYS = {
@@ -101,6 +104,57 @@ def test_the_whole_verb(data, capsys):
     assert found["control_identity"] == 0.0
     assert 0 <= found["dsc"] <= 1
     assert "stego_psnr_db" in capsys.readouterr().out
+
+
+def test_another_image_may_be_of_another_class():
+    """Rows lie class by class in many an index: the control must not compare with a neighbour of the same class."""
+    labels = [0] * 50 + [1] * 50
+    sure = [np.array([1.0, 0.0] if label == 0 else [0.0, 1.0], np.float32) for label in labels]
+    trips = Trips(
+        labels=labels, probabilities=[[one] for one in sure], identity=sure, stego_psnr_db=[40.0], stego_ssim=[1.0],
+        reply_psnr_db=[40.0], reply_ssim=[1.0],
+    )  # fmt: skip
+    found = figures(trips, None)
+    assert found["accuracy"] == 1
+    assert 0.35 < found["control_other"] < 0.65
+
+
+def test_beside_the_plain_network(data, tmp_path):
+    plain = PlainConfig("micro", "segmentation", tuple(micro_config().classes), 64, width=4, levels=1)
+    save_plain(plain.build(), plain, tmp_path / "plain")
+    out = tmp_path / "figures.json"
+    call = arguments(data, "--split", "test", "--covers-per-image", "2", "--json", str(out))
+    assert evaluate([*call, "--plain", str(tmp_path / "plain")]) == 0
+    found = json.loads(out.read_text())
+    scores = [row["score"] for row in found["per_image"]]
+    assert np.mean(scores) == pytest.approx(found["dsc"])
+    assert found["over_plain"] == pytest.approx(found["dsc"] - found["plain_dsc"])
+    assert found["over_plain_lower_95"] <= found["over_plain"]
+    alone = tmp_path / "plain.json"
+    call = ["--weights", str(tmp_path / "plain"), "--data", str(data / "data"), "--split", "test", "--json", str(alone)]
+    assert plain_network.main(call) == 0
+    measured = json.loads(alone.read_text())
+    assert (measured["dsc"], measured["asd_px"]) == (found["plain_dsc"], found["plain_asd_px"])
+    assert plain_network.main([*call[:1], str(tmp_path), *call[2:]]) == 1
+
+
+def test_plain_network_of_another_task(data, tmp_path):
+    plain = PlainConfig("other", "segmentation", ("background", "polyp"), 64, width=4, levels=1)
+    save_plain(plain.build(), plain, tmp_path / "plain")
+    with pytest.raises(
+        DataError, match="expected a plain network for background, lesion, got one for background, polyp"
+    ):
+        evaluate(arguments(data, "--split", "test", "--covers-per-image", "1", "--plain", str(tmp_path / "plain")))
+
+
+def test_plain_classifier(data, tmp_path):
+    labels = {row["label"] for row in read_rows(data / "data", "test") + read_rows(data / "data", "train")}
+    plain = PlainConfig("c", "classification", tuple(sorted(labels)), 64, width=4, levels=2)
+    save_plain(plain.build(), plain, tmp_path / "plain")
+    trips, config = plain_network.plain_travel(tmp_path / "plain", data / "data", "train")
+    found = plain_network.plain_figures(trips, config)
+    assert set(found) == {"accuracy", "balanced_accuracy", "auc"}
+    assert found["accuracy"] == pytest.approx(np.mean(scores(trips, None)))
 
 
 def test_an_empty_split_is_an_error(data):

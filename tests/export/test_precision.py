@@ -54,7 +54,7 @@ def bundles(weights, tmp_path_factory):
     """All three precisions. Untrained networks lose what they like: here the budget is not what is tested."""
     out = tmp_path_factory.mktemp("bundles") / "micro"
     kept = dict(BUDGETS)
-    BUDGETS.update(fp16=Budget(9, 100), int8=Budget(9, 100))
+    BUDGETS.update(fp16=Budget(9, 100, 100), int8=Budget(9, 100, 100))
     try:
         export_model(weights, out, PROBES, public_key=True)
     finally:
@@ -124,7 +124,7 @@ from pathlib import Path
 from hidemia.export.bundles import export_model
 from hidemia.export.probes import simulated
 from hidemia.export.trip import BUDGETS, Budget
-BUDGETS.update(fp16=Budget(9, 100), int8=Budget(9, 100))
+BUDGETS.update(fp16=Budget(9, 100, 100), int8=Budget(9, 100, 100))
 export_model(Path(sys.argv[1]), Path(sys.argv[2]), simulated(1, 64), public_key=True)
 """
 
@@ -144,7 +144,7 @@ def test_another_process_without_images_builds_the_same_bytes(bundles, weights, 
 
 def test_a_real_breach_fails_and_leaves_nothing(weights, tmp_path, monkeypatch):
     """Ranges a thousand times too narrow: nearly nothing passes through recover, and no mask is found any more."""
-    monkeypatch.setitem(BUDGETS, "fp16", Budget(9, 100))
+    monkeypatch.setitem(BUDGETS, "fp16", Budget(9, 100, 100))
     found = calibration.load(weights)
     recover = found.graphs["recover"]
     narrow = {name: (low / 1000, high / 1000) for name, (low, high) in recover.ranges.items()}
@@ -188,20 +188,21 @@ def test_effects_are_measured_one_group_at_a_time(model):
 
 
 def test_noise_by_hand():
-    noise = Noise(lambda _: np.array([3, 5], np.uint8), lambda _: np.array([5, 4], np.uint8), 1)
-    assert noise({}).tolist() == [5, 4]
+    noise = Noise(lambda _: [np.array([3, 5], np.uint8)], lambda _: [np.array([5, 4], np.uint8)], 1)
+    assert noise({})[0].tolist() == [5, 4]
     assert noise.mean == 2.5
 
 
 def test_the_choice_leaves_out_the_noisiest_until_the_budget_holds(model, monkeypatch):
     reference, found = travel(model.runs, PROBES, model.threshold)
     effects = {verb: list(measured(model, verb, PROBES, reference, found)) for verb in FILES}
-    monkeypatch.setitem(BUDGETS, "int8", Budget(1e9, 1e9))
+    monkeypatch.setitem(BUDGETS, "int8", Budget(1e9, 1e9, 1e9))
     easy = Choice(model, effects, PROBES)
     assert len(list(easy.make())) == 4
     assert easy.full == {"hide": [], "analyze": [], "recover": []}
     strict = Choice(model, effects, PROBES)
-    monkeypatch.setattr(strict, "_losses", lambda *verbs: {"stego_psnr_db": 2.0, "reply_psnr_db": 0.0, "task": 0.0})
+    broken = {"stego_psnr_db": 2.0, "reply_psnr_db": 0.0, "task": 0.0, "sealed": 0.0}
+    monkeypatch.setattr(strict, "_losses", lambda *verbs: broken)
     assert "left in FP32 for stego_psnr_db" in "".join(list(strict.make()))
     noise = {effect.group: effect.noise for effect in effects["hide"]}
     assert strict.full["hide"] == sorted(noise, key=lambda group: -noise[group])  # all, the noisiest first

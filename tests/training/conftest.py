@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from hidemia.training.analyzer import Analyzer, AnalyzerConfig
 from hidemia.training.heads import SegmentationHead
@@ -95,3 +97,26 @@ def covers_folder(tmp_path: Path) -> Path:
         rows.append(f"{i}.png,{'train' if i < 3 else 'val'}")
     (folder / "index.csv").write_text("\n".join(rows) + "\n")
     return folder
+
+
+@pytest.fixture
+def macs() -> Callable[[Callable[[], nn.Module], Callable[[nn.Module, Tensor], object]], float]:
+    """Multiplications (of convolutions, linear layers and matrix products) at 224x224, in G; nothing is computed."""
+
+    def count(build: Callable[[], nn.Module], run: Callable[[nn.Module, Tensor], object]) -> float:
+        with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter, torch.no_grad():
+            run(build().eval(), torch.rand(1, 3, 224, 224))
+        return counter.get_total_flops() / 2e9
+
+    return count
+
+
+@pytest.fixture
+def parameters() -> Callable[[Callable[[], nn.Module]], int]:
+    """How many numbers a network learns; none is stored."""
+
+    def count(build: Callable[[], nn.Module]) -> int:
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in build().parameters())
+
+    return count

@@ -14,8 +14,8 @@ from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.command import run, train
 from hidemia.training.data import Scans
 from hidemia.training.errors import DatasetError, TrainingError
+from hidemia.training.objective import StageConfig
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
-from hidemia.training.stages import StageConfig
 from hidemia.training.weights import load_weights
 
 MICRO = Recipe(

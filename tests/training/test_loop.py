@@ -16,7 +16,8 @@ from hidemia.training.errors import TrainingError
 from hidemia.training.guard import DivergenceGuard
 from hidemia.training.loop import WARM_UP_STEPS, Checkpoint, learning_rate, run_stage, save_atomically
 from hidemia.training.modc import MoDC
-from hidemia.training.stages import OBJECTIVES, Aids, StageConfig
+from hidemia.training.objective import Aids, StageConfig
+from hidemia.training.stages import OBJECTIVES
 
 
 class Run:

@@ -2,7 +2,7 @@ import pytest
 
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.heads import ClassificationHead, SegmentationHead
-from hidemia.training.recipes import BUSI, PAPER, RECIPES, HiderConfig, ModelConfig
+from hidemia.training.recipes import BUSI, HIDERS, PAIRS, PAPER, RECIPES, RIVALS, HiderConfig, ModelConfig, pair
 from hidemia.training.stages import OBJECTIVES
 
 SMALL = {"hider": HiderConfig(blocks=3, growth=4), "analyzer": AnalyzerConfig(width=8, levels=2)}
@@ -19,7 +19,7 @@ def test_stages_can_run(name: str) -> None:
     recipe = RECIPES[name]
     for stage in recipe.stages:
         objective = OBJECTIVES[stage.objective]
-        assert stage.size_px % 2**recipe.model.analyzer.levels == 0
+        assert stage.size_px % 2 ** getattr(recipe.model.analyzer, "levels", 4) == 0
         assert stage.size_px <= recipe.model.image_size_px  # covers are kept at that size
         assert stage.steps > 0
         assert (stage.hider_rate > 0) == objective.trains_hider
@@ -42,10 +42,27 @@ def test_paper_settings() -> None:
     assert PAPER.model.form == "printed"
     assert {stage.batch for stage in PAPER.stages} == {8}
     assert {stage.size_px for stage in PAPER.stages} == {224}
-    by_name = {stage.objective: stage for stage in PAPER.stages}
-    assert (by_name["answer"].analyzer_rate, by_name["joint"].analyzer_rate) == (5e-4, 1e-5)
-    for name in ("answer", "joint"):
-        assert (by_name[name].reply_limit, by_name[name].reply_weight) == (0, 200)
+    assert [(stage.objective, stage.teacher) for stage in PAPER.stages] == [
+        ("hide", True), ("analyze_frozen", True), ("distill_functions", False), ("fine_tune", False),
+    ]  # fmt: skip
+    _, first, second, third = PAPER.stages
+    assert (first.analyzer_rate, second.hider_rate, third.hider_rate, third.analyzer_rate) == (5e-4, 1e-4, 1e-5, 1e-5)
+    assert (first.reply_weight, second.distill_weights, third.reply_weight) == (200, (800, 800, 4), 200)
+    assert third.stego_weight == 0
+    assert sum(parameter.numel() for parameter in PAPER.teacher.build().parameters()) == 4_050_240
+
+
+@pytest.mark.parametrize(("name", "classes"), [("skin", 7), ("chestct", 4)])
+def test_classification_recipes(name: str, classes: int) -> None:
+    model = RECIPES[name].model
+    assert model.task == "classification"
+    assert len(model.classes) == classes
+    assert list(model.classes) == sorted(model.classes)  # as a data set's are
+
+
+def test_seals_tell_models_apart() -> None:
+    seals = [recipe.model.seal for recipe in RECIPES.values() if recipe.model.seal is not None]
+    assert len(set(seals)) == len(seals)
 
 
 def test_segmentation_is_built_as_configured() -> None:
@@ -61,3 +78,26 @@ def test_classification_is_built_as_configured() -> None:
     system = ModelConfig("m", "classification", ("a", "b", "c", "d"), head="pooled", **SMALL).build()
     assert isinstance(system.head, ClassificationHead)
     assert system.head.linear.out_features == 4
+
+
+def test_the_twelve_rival_pairs() -> None:
+    names = [recipe.model.name for recipe in PAIRS]
+    assert len(set(names)) == 12
+    hiders = set(HIDERS) - {"lightih"}
+    assert set(names) == {f"{a}-{h}" for a in ("unet", "transunet", "xnet", "cmunext") for h in hiders}
+    for recipe in PAIRS:
+        assert RECIPES[recipe.model.name] is recipe
+        assert recipe.model.seal is None
+
+
+@pytest.mark.parametrize(("hider", "parameters"), [("hinet", 4_050_240), ("lightih", 1_012_560), ("hidden", 582_342)])
+def test_a_pair_has_the_published_networks(hider: str, parameters: int) -> None:
+    system = pair("cmunext", hider).model.build()
+    assert sum(parameter.numel() for parameter in system.hider.parameters()) == parameters
+    assert sum(parameter.numel() for parameter in system.analyzer.parameters()) == 3_149_219
+
+
+def test_sizes_that_a_rival_cannot_take() -> None:
+    for analyzer in RIVALS.values():
+        with pytest.raises(ValueError, match="image_size_px: expected a multiple of 16, got 40"):
+            ModelConfig("m", analyzer=analyzer, image_size_px=40).build()

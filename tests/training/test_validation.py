@@ -9,7 +9,7 @@ from torch import nn
 from hidemia.training.data import Scans
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.system import Trip
-from hidemia.training.validation import dice, psnr_db, validate
+from hidemia.training.validation import balanced_accuracy, dice, psnr_db, validate
 
 
 def test_psnr_agrees_with_an_independent_one() -> None:
@@ -90,8 +90,13 @@ def test_accuracy_for_classes() -> None:
     bright = scans(4)
     bright.images.fill_(200)  # all are taken for class 0, two of four are
     figures = validate(Canned(ClassificationHead(2)), bright, covers, 32)
-    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "accuracy"}
-    assert figures["accuracy"] == 0.5
+    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "accuracy", "balanced_accuracy"}
+    assert figures["accuracy"] == figures["balanced_accuracy"] == 0.5
+
+
+def test_balanced_accuracy_by_hand() -> None:
+    labels, prediction = torch.tensor([0, 0, 0, 0, 2, 2]), torch.tensor([0, 0, 0, 1, 2, 0])
+    assert balanced_accuracy(prediction, labels) == pytest.approx((3 / 4 + 1 / 2) / 2)
 
 
 @pytest.mark.parametrize("training", [True, False])

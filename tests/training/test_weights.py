@@ -4,11 +4,13 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.errors import TrainingError
-from hidemia.training.recipes import BUSI, PAPER, HiderConfig, ModelConfig
+from hidemia.training.recipes import BUSI, HIDERS, PAIRS, PAPER, RIVALS, HiderConfig, ModelConfig
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights, save_weights
 
@@ -83,7 +85,33 @@ def test_pooled_head_is_saved(tmp_path: Path) -> None:
     assert torch.equal(loaded.head.linear.weight, system.head.linear.weight)
 
 
-@pytest.mark.parametrize("model", [BUSI.model, PAPER.model])
+@pytest.mark.parametrize("analyzer", RIVALS.values(), ids=RIVALS)
+@pytest.mark.parametrize("hider", HIDERS.values(), ids=HIDERS)
+def test_every_kind_goes_round(hider: Struct, analyzer: Struct, tmp_path: Path) -> None:
+    narrow = {"blocks": 2} if isinstance(hider, HiderConfig) else {"width": 10}
+    model = ModelConfig(
+        "rival", image_size_px=32, hider=replace(hider, **narrow), analyzer=replace(analyzer, width=4, residual="all")
+    )
+    system = model.build().eval()
+    save_weights(system, model, tmp_path)
+    loaded, config = load_weights(tmp_path)
+    assert config == model
+    secret, cover = torch.rand(2, 1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded(secret, cover).logits, system(secret, cover).logits)
+
+
+def test_a_configuration_without_kinds_is_of_the_first_networks(system: System, folder: Path) -> None:
+    path = folder / "config.json"
+    found = msgspec.json.decode(path.read_bytes())
+    del found["hider"]["kind"], found["analyzer"]["kind"]
+    path.write_bytes(msgspec.json.encode(found))
+    loaded, config = load_weights(folder)
+    assert config == MODEL
+    assert torch.equal(loaded.hider.inv1.f.conv1.weight, system.hider.inv1.f.conv1.weight)
+
+
+@pytest.mark.parametrize("model", [BUSI.model, PAPER.model, *(recipe.model for recipe in PAIRS)])
 def test_config_says_it_all(model: ModelConfig) -> None:
     text = msgspec.json.encode(dataclasses.asdict(model))
     assert msgspec.json.decode(text, type=ModelConfig) == model
@@ -128,6 +156,8 @@ def test_damaged_weights(folder: Path) -> None:
         ("{", ""),
         ('"attention": "asymmetric"', '"attention": "sideways"'),
         ('"residual": "all"', '"residual": "some"'),
+        ('"kind": "hidemia"', '"kind": "vnet"'),
+        ('"kind": "invertible"', '"kind": 3'),
         ('"form": "differential"', '"form": "guess"'),
     ],
 )

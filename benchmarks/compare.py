@@ -1,0 +1,140 @@
+"""Two systems on the same images, and one system over several seeds.
+
+    python -m hidemia.benchmarks.compare RUN.json RUN.json ... [--plain PLAIN.json PLAIN.json ...] [--json FILE]
+
+Reads what `hidemia evaluate --json` and `python -m hidemia.benchmarks.plain_network --json` wrote, one file a seed.
+Images are compared in pairs: what varies is which images a hospital happens to send.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from hidemia.benchmarks.evaluate import Trips, scores
+from hidemia.runtime.errors import DataError, HidemiaError
+
+Scored = list[dict[str, Any]]
+"""One a image: its name, its score, and its label where that decides how scores are averaged."""
+ROUNDS = 10_000
+
+
+def per_image(trips: Trips, threshold: float | None, classes: Sequence[str]) -> Scored:
+    """What each image scored: Dice, or the share of right answers with the image's class."""
+    found: Scored = [
+        {"image": name, "score": s} for name, s in zip(trips.images, scores(trips, threshold), strict=True)
+    ]
+    if threshold is not None:
+        return found
+    return [row | {"label": classes[label]} for row, label in zip(found, trips.labels, strict=True)]
+
+
+def paired_bootstrap(differences: np.ndarray, strata: Sequence[str], rounds: int = ROUNDS) -> tuple[float, float]:
+    """Mean difference, and the bound above which it lies with 95 %: -> (mean, lower bound).
+
+    Args:
+        differences: one an image, (N,), what it scored less what it scored in the other system.
+        strata: its class, (N,); the mean is over classes of the mean in each, and images are drawn anew class by
+            class. All the same where every image counts alike.
+        rounds: samples of the bootstrap; they are drawn from seed 0.
+    """
+    draw, names = np.random.default_rng(0), np.array(strata)
+    means, samples = [], []
+    for name in sorted(set(strata)):
+        own = differences[names == name]
+        means.append(own.mean())
+        samples.append(own[draw.integers(len(own), size=(rounds, len(own)))].mean(axis=1))
+    return float(np.mean(means)), float(np.percentile(np.mean(samples, axis=0), 5))
+
+
+def compared(ours: Scored, plain: Scored) -> dict[str, float]:
+    """How far a system is from the plain network: ``over_plain`` and its lower 95 % bound, in 0..1.
+
+    Dice, or balanced accuracy where images have labels.
+
+    Raises:
+        DataError: they were not measured on the same images.
+    """
+    if [row["image"] for row in ours] != [row["image"] for row in plain]:
+        raise DataError(
+            f"plain network: expected the same images in the same order, got {len(plain)} beside {len(ours)}; "
+            "evaluate both on one split of one data set"
+        )
+    difference = np.array([a["score"] - b["score"] for a, b in zip(ours, plain, strict=True)])
+    mean, lower = paired_bootstrap(difference, [row.get("label", "") for row in ours])
+    return {"over_plain": mean, "over_plain_lower_95": lower}
+
+
+def averaged(runs: list[Scored]) -> Scored:
+    """The scores of several seeds, averaged image by image. Raises DataError: they differ in their images."""
+    first = runs[0]
+    for run in runs[1:]:
+        compared(first, run)
+    return [row | {"score": float(np.mean([run[i]["score"] for run in runs]))} for i, row in enumerate(first)]
+
+
+def spread(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean, standard deviation (of the sample), least and most of every figure that all seeds have."""
+    found: dict[str, Any] = {"seeds": len(runs)}
+    for name, value in runs[0].items():
+        if isinstance(value, float) and all(isinstance(run.get(name), (int, float)) for run in runs):
+            values = [float(run[name]) for run in runs]
+            found[name] = float(np.mean(values))
+            found[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            found[f"{name}_least"], found[f"{name}_most"] = min(values), max(values)
+    return found
+
+
+def report(found: dict[str, Any], images: Scored | None, path: Path | None) -> None:
+    """Print figures as a table; write them, with the score of every image, as JSON."""
+    if path is not None:
+        whole = found if images is None else found | {"per_image": images}
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(json.dumps(whole, indent=2) + "\n")
+        partial.replace(path)
+    table = Table("figure", "value")
+    for name, value in found.items():
+        table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+    Console(file=sys.stdout).print(table)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Figures over several seeds, and their distance from the plain network."""
+    parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.compare", description=main.__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", help="figures of one model, a file a seed")
+    parser.add_argument("--plain", type=Path, nargs="+", default=[], help="figures of its plain network, a file a seed")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    options = parser.parse_args(arguments)
+    try:
+        runs = [_read(path) for path in options.runs]
+        ours = averaged([run["per_image"] for run in runs])
+        found = spread(runs)
+        if options.plain:
+            found |= compared(ours, averaged([_read(path)["per_image"] for path in options.plain]))
+        report(found, ours, options.json)
+    except HidemiaError as error:
+        sys.stderr.write(f"compare: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected figures as JSON, got {error}; write them with --json") from error
+    if not isinstance(found, dict) or "per_image" not in found:
+        raise DataError(f"{path}: expected figures with per_image, got none; evaluate again with --json")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Which form of a network serves which engine and batch: the measurement behind the exporter's choice, kept.
+
+``python -m hidemia.benchmarks.forms`` times every FP32 form of the packaged model beside its rivals, writes
+``docs/forms.json``, and from it the tables of ``docs/modc.md`` and ``docs/hider.md``. A manifest lists a verb's graphs
+in the order they are tried in, so its choice is marked in the tables; where another form was faster, that shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from hidemia.benchmarks import plain
+from hidemia.benchmarks.contenders import ENGINES, Feed, installed
+from hidemia.benchmarks.environment import environment
+from hidemia.benchmarks.timing import Run, interleaved, medians
+from hidemia.export.probes import simulated
+from hidemia.runtime import defaults
+from hidemia.runtime.bundle import Bundle
+from hidemia.runtime.engine import usable_threads
+from hidemia.runtime.errors import BundleError
+from hidemia.runtime.manifest import Role, Verb
+from hidemia.training.system import System
+from hidemia.training.weights import load_weights
+
+DOCS = Path(__file__).parents[1] / "docs"
+BEGIN, END = "<!-- figures: python -m hidemia.benchmarks.forms -->", "<!-- end of figures -->"
+BATCHES = {"hide": (1,), "recover": (1,), "analyze": (1, 8)}
+ROLES: dict[Verb, Role] = {"hide": "client", "recover": "client", "analyze": "server"}
+NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+class Timed(msgspec.Struct, frozen=True):
+    """One form in one engine.
+
+    Attributes:
+        ms_a_photo: median time of a run over the photos in it.
+        chosen: whether the manifest gives this form to the engine for this batch.
+    """
+
+    verb: Verb
+    form: str
+    engine: str
+    batch: int
+    ms_a_photo: float
+    chosen: bool
+
+
+class Forms(msgspec.Struct, frozen=True):
+    """The content of ``docs/forms.json``."""
+
+    rounds: int
+    environment: dict[str, object]
+    times: list[Timed]
+
+
+def measure(verb: Verb, batch: int, system: System, folder: Path, rounds: int) -> list[Timed]:
+    """Every form of a verb that takes such a batch, and its rivals, in every engine, within one run."""
+    bundle = Bundle.open(folder, ROLES[verb])
+    feed, threads = _feed(verb, batch, bundle.manifest.image_size_px), usable_threads()
+    files = {
+        graph.form or "direct": bundle.read(graph)
+        for graph in bundle.manifest.graphs
+        if graph.verb == verb and graph.precision == "fp32" and graph.serves(batch)
+    }
+    chosen = {engine: _chosen(bundle, verb, batch, engine) for engine in installed()}
+    files |= _rivals(verb, system, feed)
+    runs: dict[str, Run] = {
+        f"{form} {engine}": ENGINES[engine](data, feed, threads)
+        for form, data in files.items()
+        for engine in installed()
+    }
+    found = medians(interleaved(runs, rounds))
+    return [
+        Timed(verb, form, engine, batch, round(found[f"{form} {engine}"] / batch, 2), form == chosen[engine])
+        for form in files
+        for engine in installed()
+    ]
+
+
+def _chosen(bundle: Bundle, verb: Verb, batch: int, engine: str) -> str | None:
+    try:
+        return bundle.graph(verb, batch=batch, precision="fp32", backend=engine).form or "direct"
+    except BundleError:
+        return None
+
+
+def _feed(verb: Verb, batch: int, size_px: int) -> Feed:
+    probes = simulated(batch + 1, size_px)
+    secrets, covers = (np.stack([getattr(probe, name) for probe in probes[1:]]) for name in ("secret", "cover"))
+    if verb == "hide":
+        return {"secret": secrets, "cover": covers}
+    return (
+        {"stego": covers}
+        if verb == "analyze"
+        else {"reply": np.stack([probe.cover for probe in probes[:-1]]), "sent": covers}
+    )
+
+
+def _rivals(verb: Verb, system: System, feed: Feed) -> dict[str, bytes]:
+    """The same networks as they are written in the papers."""
+    example, side = {name: torch.from_numpy(value) for name, value in feed.items()}, next(iter(feed.values())).shape[1]
+    if verb == "hide":
+        return {"plain export": plain.plain_export(plain.PlainHide(system.hider), example, "stego")}
+    if verb == "recover":
+        return {}
+    rivals = {"six branches": plain.branched, "plain convolutions": plain.vanilla}
+    return {
+        name: plain.plain_export(plain.PlainAnalyze(rival(system.analyzer, side)), example, "reply")
+        for name, rival in rivals.items()
+    }
+
+
+def table(times: Sequence[Timed], verbs: Sequence[Verb]) -> list[str]:
+    """Rows by form, columns by engine and batch; the manifest's choice is bold, the fastest exact form has a star."""
+    mine = [time for time in times if time.verb in verbs]
+    columns = list(dict.fromkeys((time.verb, time.engine, time.batch) for time in mine))
+    forms = list(dict.fromkeys(time.form for time in mine))
+    fastest = {column: _fastest(mine, column) for column in columns}
+    cells: Mapping[tuple[str, tuple[Verb, str, int]], Timed] = {
+        (time.form, (time.verb, time.engine, time.batch)): time for time in mine
+    }
+    heads = [f"{verb}, {NAMES[engine]}, batch {batch}" for verb, engine, batch in columns]
+    rows = [f"| ms a photo | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for form in forms:
+        texts = []
+        for column in columns:
+            time = cells.get((form, column))
+            text = f"{time.ms_a_photo:.1f}" if time else "-"
+            text = f"**{text}**" if time and time.chosen else text
+            texts.append(f"{text} *" if time and form == fastest[column] else text)
+        rows.append(f"| {form} | {' | '.join(texts)} |")
+    return rows
+
+
+def _fastest(times: Sequence[Timed], column: tuple[Verb, str, int]) -> str:
+    """Of the forms that compute the network: plain convolutions compute something else."""
+    exact = [t for t in times if (t.verb, t.engine, t.batch) == column and t.form != "plain convolutions"]
+    return min(exact, key=lambda time: time.ms_a_photo).form
+
+
+def written(page: str, rows: Sequence[str]) -> str:
+    """The page with these rows between its markers."""
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + "\n\n" + "\n".join(rows) + "\n\n" + END + rest.split(END)[1]
+
+
+def caption(forms: Forms) -> str:
+    """The line under a table."""
+    return (
+        f"Median of {forms.rounds} interleaved rounds, 224x224, {forms.environment['threads']} threads of "
+        f"{forms.environment['processor']}. Bold: what the manifest gives this engine. Star: the fastest exact form."
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """The command of this module; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.forms", description=__doc__)
+    parser.add_argument("--client", type=Path, default=Path(defaults.bundle("client")), help="client bundle")
+    parser.add_argument("--server", type=Path, default=Path(defaults.bundle("server")), help="server bundle")
+    parser.add_argument("--weights", type=Path, default=Path("weights/busi"), help="the weights they were made from")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where forms.json and the two pages lie")
+    options = parser.parse_args(arguments)
+    torch.set_grad_enabled(False)
+    system, _ = load_weights(options.weights)
+    folders = {"client": options.client, "server": options.server}
+    times = [
+        time
+        for verb, batches in BATCHES.items()
+        for batch in batches
+        for time in measure(verb, batch, system, folders[ROLES[verb]], options.rounds)  # type: ignore[index, arg-type]
+    ]
+    forms = Forms(options.rounds, msgspec.to_builtins(environment(usable_threads())), times)
+    (options.docs / "forms.json").write_bytes(msgspec.json.format(msgspec.json.encode(forms), indent=2) + b"\n")
+    for page, verbs in (("modc.md", ("analyze",)), ("hider.md", ("hide", "recover"))):
+        rows = [*table(times, verbs), "", caption(forms)]  # type: ignore[arg-type]
+        file = options.docs / page
+        file.write_text(written(file.read_text(), rows))
+        sys.stdout.write("\n".join(rows) + "\n\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""The figures of a plain network, in the same way as those of a model: the same images, sizes, masks and metrics.
+
+python -m hidemia.benchmarks.plain_network --weights runs/plain-busi/weights --data DIR [--split val] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hidemia.benchmarks import metrics
+from hidemia.benchmarks.compare import per_image, report
+from hidemia.benchmarks.evaluate import Trips, load_photo, truth_label, truth_mask
+from hidemia.runtime import photo
+from hidemia.runtime.errors import HidemiaError
+from hidemia.training.errors import TrainingError
+from hidemia.training.index import read_rows
+from hidemia.training.plain import PlainConfig, load_plain
+
+
+@torch.no_grad()
+def plain_travel(weights: Path, data: Path, split: str) -> tuple[Trips, PlainConfig]:
+    """What a plain network finds in every image of a split; nothing travels, so there is one column.
+
+    Raises:
+        TrainingError: the weights cannot be used, or there is no such split.
+        DataError: an image or mask cannot be read, or a label is not one of the network's classes.
+    """
+    network, config = load_plain(weights)
+    trips = Trips()
+    for row in read_rows(data, split):
+        image = photo.fit(load_photo(data / row["image"]), config.image_size_px)
+        found = network.probabilities(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)[0].numpy()
+        trips.images.append(row["image"])
+        trips.probabilities.append([found])
+        if config.threshold is None:
+            trips.labels.append(truth_label(row, config.classes, data))
+            continue
+        trips.truths.append(truth_mask(data, row, config.image_size_px))
+        trips.masks.append([found >= config.threshold])
+    return trips, config
+
+
+def plain_figures(trips: Trips, config: PlainConfig) -> dict[str, float]:
+    """Dice and surface distance, or accuracy, balanced accuracy and AUC; ratios in 0..1."""
+    if config.threshold is not None:
+        pairs = [(mask, truth) for (mask,), truth in zip(trips.masks, trips.truths, strict=True)]
+        return {
+            "dsc": float(np.mean([metrics.dice(*pair) for pair in pairs])),
+            "asd_px": float(np.mean([metrics.average_surface_distance_px(*pair) for pair in pairs])),
+        }
+    probabilities, labels = np.stack([found for (found,) in trips.probabilities]), np.array(trips.labels)
+    measures = (metrics.accuracy, metrics.balanced_accuracy, metrics.auc)
+    return {measure.__name__: measure(probabilities, labels) for measure in measures}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure a plain network on a split of a data set."""
+    parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.plain_network", description=main.__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="the folder that `hidemia train plain-MODEL` wrote")
+    parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
+    parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    options = parser.parse_args(arguments)
+    try:
+        trips, config = plain_travel(options.weights, options.data, options.split)
+        found = {"task": config.task, "n_images": len(trips.images), **plain_figures(trips, config)}
+        report(found, per_image(trips, config.threshold, config.classes), options.json)
+    except (HidemiaError, TrainingError) as error:
+        sys.stderr.write(f"plain_network: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from hidemia.training import plain_training
+from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.command import train
+from hidemia.training.data import Scans
+from hidemia.training.errors import TrainingError
+from hidemia.training.objective import StageConfig
+from hidemia.training.plain import PlainConfig, PlainNetwork, load_plain, matched, save_plain
+from hidemia.training.plain_training import PlainPlan, PlainRun, figure_of, predictions, train_plain, with_threshold
+from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
+
+TINY = PlainPlan(rates=(1e-3, 1e-2), trial_px=32, batch=2, every=2, patience=1, falls=0, looks=3)
+RECIPE = Recipe(
+    ModelConfig(
+        "tiny",
+        image_size_px=64,
+        hider=HiderConfig(blocks=2, growth=2),
+        analyzer=AnalyzerConfig(width=8, levels=1, attention_levels=1),
+    ),
+    (StageConfig("hide", steps=1, batch=2, size_px=16, hider_rate=1e-3),),
+)
+
+
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1, precision="32-true")
+
+
+@pytest.fixture
+def scans() -> Scans:
+    """Bright squares, to be outlined; or to be told apart by their side."""
+    images = torch.full((8, 3, 64, 64), 30, dtype=torch.uint8)
+    masks = torch.zeros(8, 1, 64, 64, dtype=torch.uint8)
+    for i in range(8):
+        left = 8 if i % 2 else 40
+        images[i, :, 20:40, left : left + 16] = 220
+        masks[i, :, 20:40, left : left + 16] = 255
+    return Scans(images, masks, torch.arange(8) % 2, ("left", "right"))
+
+
+@pytest.mark.parametrize("name", ["busi", "chestct", "kvasir", "paper", "skin"])
+def test_as_many_parameters_as_the_analyzer(name: str) -> None:
+    model = RECIPES[name].model
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in model.build().analyzer.parameters())
+        count = sum(parameter.numel() for parameter in matched(model).build().parameters())
+    assert count == pytest.approx(wanted, rel=0.05)
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_shapes(classes: int | None) -> None:
+    network = PlainNetwork(width=4, levels=3, classes=classes).eval()
+    image = torch.rand(2, 3, 32, 48)
+    assert network(image).shape == ((2, 1, 32, 48) if classes is None else (2, 3))
+    found = network.probabilities(image)
+    assert found.shape == ((2, 32, 48) if classes is None else (2, 3))
+    if classes:
+        torch.testing.assert_close(found.sum(dim=1), torch.ones(2))
+
+
+def test_a_mask_is_where_the_image_is() -> None:
+    """Moving the image by two pixels moves the mask by two: the half-size maps are put together in their order."""
+    torch.manual_seed(0)
+    network = PlainNetwork(width=4, levels=1, classes=None).eval()
+    image = torch.rand(1, 3, 32, 32)
+    moved = network(image.roll((2, 2), (2, 3)))
+    torch.testing.assert_close(moved[..., 8:-8, 8:-8], network(image).roll((2, 2), (2, 3))[..., 8:-8, 8:-8])
+
+
+def test_learns(scans: Scans) -> None:
+    torch.manual_seed(0)
+    run = PlainRun(PlainNetwork(8, 2, None), 1e-2, fabric())
+    before = figure_of(run.raw, scans, 32)
+    for _ in range(30):
+        run.learn(scans.images[:, :, ::2, ::2].float() / 255, scans.masks[:, :, ::2, ::2].float() / 255)
+    assert figure_of(run.raw, scans, 32) > max(0.8, before)
+
+
+def test_plateau_by_hand() -> None:
+    run = PlainRun(PlainNetwork(4, 1, 2), 1.0, fabric())
+    run.judge(0.5, patience=2)
+    with torch.no_grad():
+        run.raw.head.bias.fill_(7)
+    run.judge(0.50001, patience=2)  # no gain worth the name
+    assert (run.best, run.stale, run.rate) == (0.5, 1, 1.0)
+    run.judge(0.4, patience=2)
+    assert (run.falls, run.stale, run.rate) == (1, 0, 0.2)
+    assert run.raw.head.bias.max() < 7  # back to the best weights
+    run.judge(0.6, patience=2)
+    assert (run.best, run.falls) == (0.6, 1)
+
+
+@pytest.mark.parametrize("task", ["segmentation", "classification"])
+def test_the_best_rate_goes_on(task: str, scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = dataclasses.replace(RECIPE.model, task=task, classes=("left", "right"))
+    if task == "classification":
+        scans = Scans(scans.images, None, scans.labels, scans.classes)
+    rates: list[tuple[float, int]] = []
+    real = plain_training.until_plateau
+
+    def watched(run: PlainRun, train: Scans, val: Scans, size_px: int, *rest):
+        rates.append((run.rate, size_px))
+        return real(run, train, val, size_px, *rest)
+
+    monkeypatch.setattr(plain_training, "until_plateau", watched)
+    network, config = train_plain(dataclasses.replace(RECIPE, model=model), (scans, scans), tmp_path, fabric(), TINY)
+    assert rates[:2] == [(1e-3, 32), (1e-2, 32)]
+    assert rates[2] == (config.rate / 3, 64)
+    assert config.rate in TINY.rates
+    again, same = load_plain(tmp_path / "weights")
+    assert same == config
+    assert torch.equal(predictions(again, scans, 64), predictions(network, scans, 64))
+
+
+def test_killed_and_resumed_is_undisturbed(scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = train_plain(RECIPE, (scans, scans), tmp_path / "whole", fabric(), TINY)
+    real, calls = PlainRun.learn, []
+
+    def cut(run: PlainRun, *batch: torch.Tensor) -> None:
+        calls.append(1)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        real(run, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PlainRun, "learn", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train_plain(RECIPE, (scans, scans), tmp_path / "cut", fabric(), TINY)
+    resumed, _ = train_plain(RECIPE, (scans, scans), tmp_path / "cut", fabric(), TINY)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_threshold_is_the_best_of_val(scans: Scans, monkeypatch: pytest.MonkeyPatch) -> None:
+    certain = torch.where(scans.masks[:, 0] > 0, 0.71, 0.64)
+    monkeypatch.setattr(plain_training, "predictions", lambda *arguments: certain)
+    config = PlainConfig("m", "segmentation", ("a", "b"), 64, 4, 1)
+    assert 0.64 < with_threshold(PlainNetwork(4, 1, None), config, scans).mask_threshold <= 0.71
+
+
+def test_by_command(scans_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RECIPES, "tiny", RECIPE)
+    monkeypatch.setattr(plain_training.train_plain, "__defaults__", (TINY,))
+    call = ["plain-tiny", "--data", str(scans_folder), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert train(call) == 0
+    assert load_plain(tmp_path / "out" / "weights")[1].name == "tiny"
+    with pytest.raises(TrainingError, match="found checkpoints; add --resume"):
+        train(call)
+    assert train([*call, "--resume"]) == 0
+
+
+def test_damaged_weights(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"found no config\.json; run `hidemia train plain-MODEL` first"):
+        load_plain(tmp_path)
+    config = PlainConfig("m", "segmentation", ("a", "b"), 32, 4, 1)
+    save_plain(config.build(), dataclasses.replace(config, width=8), tmp_path)
+    with pytest.raises(TrainingError, match=r"expected a plain network, got .*size mismatch") as caught:
+        load_plain(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,176 @@
+"""Trains the plain network: three learning rates, each until the validation split no longer gains; the best goes on.
+
+The rates are tried on small images. The best goes on at full size with a third of its rate, until the same plateau.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from hidemia.training.data import Scans, generator, scaled, scan_batch
+from hidemia.training.loop import save_atomically
+from hidemia.training.losses import mia_loss
+from hidemia.training.plain import PlainConfig, PlainNetwork, matched, save_plain
+from hidemia.training.recipes import Recipe
+from hidemia.training.thresholds import CANDIDATES
+from hidemia.training.validation import balanced_accuracy, dice
+
+log = logging.getLogger("hidemia.training")
+
+
+@dataclass(frozen=True)
+class PlainPlan:
+    """How a plain network is trained.
+
+    Attributes:
+        rates: learning rates that are tried.
+        trial_px: side of the images on which they are tried.
+        batch: images a step.
+        every: most steps between two looks at the validation split; an epoch where that is less.
+        patience: looks without a gain after which the rate falls to a fifth; after ``falls`` of those it ends.
+        looks: most looks of one training.
+    """
+
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    trial_px: int = 128
+    batch: int = 16
+    every: int = 100
+    patience: int = 5
+    falls: int = 1
+    looks: int = 80
+
+
+PLAN = PlainPlan()
+GAIN = 1e-4  # what counts as one
+
+
+class PlainRun:
+    """One training, at one rate and one size, until its plateau."""
+
+    def __init__(self, network: PlainNetwork, rate: float, fabric: Fabric) -> None:
+        self.raw, self.fabric, self.rate = network, fabric, rate
+        optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+        self.network, self.optimizer = fabric.setup(network, optimizer)
+        self.step = self.look = self.stale = self.falls = 0
+        self.best, self.best_weights = -1.0, copy.deepcopy(network.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        """All that decides how the run goes on."""
+        numbers = {name: getattr(self, name) for name in ("rate", "step", "look", "stale", "falls", "best")}
+        return numbers | {
+            "best_weights": self.best_weights,
+            "network": self.raw.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take `state` back."""
+        self.raw.load_state_dict(state.pop("network"))
+        self.optimizer.load_state_dict(state.pop("optimizer"))
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def learn(self, images: Tensor, truth: Tensor) -> None:
+        """One step."""
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        loss = mia_loss(self.network(images), truth)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self.fabric.clip_gradients(self.network, self.optimizer, max_norm=1.0, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.step += 1
+
+    def judge(self, figure: float, patience: int) -> None:
+        """Take in a look at the validation split; a rate that gains nothing any more falls, from the best so far."""
+        self.look += 1
+        if figure > self.best + GAIN:
+            self.best, self.stale = figure, 0
+            self.best_weights = copy.deepcopy(self.raw.state_dict())
+            return
+        self.stale += 1
+        if self.stale == patience:
+            self.rate, self.falls, self.stale = self.rate / 5, self.falls + 1, 0
+            self.raw.load_state_dict(self.best_weights)
+
+
+def until_plateau(
+    run: PlainRun, train: Scans, val: Scans, size_px: int, plan: PlainPlan, recipe: Recipe, checkpoint: Path
+) -> PlainRun:
+    """Train to the end of a plan, going on where the checkpoint is; the network ends with its best weights."""
+    if checkpoint.is_file():
+        run.restore(torch.load(checkpoint, map_location=run.fabric.device, weights_only=True))
+    every = max(1, min(plan.every, len(train.images) // plan.batch))
+    while run.falls <= plan.falls and run.look < plan.looks:
+        for _ in range(every):
+            draw = generator(recipe.seed, run.step)
+            secrets, masks, labels = scan_batch(
+                train, size_px, plan.batch, recipe.seed, run.step, draw, balanced=recipe.balanced
+            )
+            truth = labels if masks is None else masks
+            run.learn(*run.fabric.to_device((secrets, truth)))
+        figure = figure_of(run.raw, val, size_px)
+        run.judge(figure, plan.patience)
+        log.info("%s: step %d val %.4f best %.4f rate %.2g", checkpoint.stem, run.step, figure, run.best, run.rate)
+        save_atomically(run.state(), checkpoint)
+    run.raw.load_state_dict(run.best_weights)
+    return run
+
+
+@torch.no_grad()
+def predictions(network: PlainNetwork, scans: Scans, size_px: int, batch: int = 16) -> Tensor:
+    """Probabilities for every image of a split: (N, s, s) or (N, K), on the CPU."""
+    device, training = next(network.parameters()).device, network.training
+    network.eval()
+    parts = [network.probabilities(scaled(part.to(device), size_px)).cpu() for part in scans.images.split(batch)]
+    network.train(training)
+    return torch.cat(parts)
+
+
+def figure_of(network: PlainNetwork, scans: Scans, size_px: int) -> float:
+    """What the best weights are chosen by: mean Dice at 0.5, or balanced accuracy."""
+    found = predictions(network, scans, size_px)
+    if scans.masks is None:
+        return balanced_accuracy(found.argmax(dim=1), scans.labels)
+    return dice(found > 0.5, scaled(scans.masks, size_px)[:, 0] > 0.5).mean().item()
+
+
+def with_threshold(network: PlainNetwork, config: PlainConfig, val: Scans) -> PlainConfig:
+    """The configuration with the mask's threshold of best mean Dice on the validation split."""
+    if val.masks is None:
+        return config
+    found, truth = predictions(network, val, config.image_size_px), scaled(val.masks, config.image_size_px)[:, 0] > 0.5
+    overlaps = torch.stack([dice(found >= limit, truth).mean() for limit in CANDIDATES])
+    return dataclasses.replace(config, mask_threshold=round(CANDIDATES[overlaps.argmax()].item(), 3))
+
+
+def train_plain(
+    recipe: Recipe, scans: tuple[Scans, Scans], out: Path, fabric: Fabric, plan: PlainPlan = PLAN
+) -> tuple[PlainNetwork, PlainConfig]:
+    """The plain network of a recipe, from its training and validation scans; writes ``out/weights``."""
+    out.mkdir(parents=True, exist_ok=True)
+    config, tried = matched(recipe.model), []
+    for number, rate in enumerate(plan.rates, start=1):
+        torch.manual_seed(recipe.seed)
+        run = PlainRun(config.build(), rate, fabric)
+        name = out / f"{number}-rate-{rate:g}.pt"
+        tried.append((until_plateau(run, *scans, plan.trial_px, plan, recipe, name), rate))
+    best, rate = max(tried, key=lambda pair: pair[0].best)
+    log.info("rate %g is the best of %s", rate, ", ".join(f"{r:g} ({run.best:.4f})" for run, r in tried))
+    final = PlainRun(best.raw, rate / 3, fabric)
+    size_px, name = config.image_size_px, out / f"{len(plan.rates) + 1}-full.pt"
+    until_plateau(final, *scans, size_px, dataclasses.replace(plan, falls=0), recipe, name)
+    network = final.raw.cpu()
+    config = with_threshold(network, dataclasses.replace(config, rate=rate), scans[1])
+    save_plain(network, config, out / "weights")
+    return network.eval(), config

@@ -1,0 +1,55 @@
+"""The roles of Fig. 1(c): what every hider and every analyzer gives, whichever paper it comes from.
+
+A system is built, trained, saved and exported through these alone. What only one network has, such as the seal of
+`hidemia.training.seal`, is used by the stages made for it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class AnyHider(nn.Module):
+    """H and R: two networks with one file of weights."""
+
+    def hide(self, secret: Tensor, cover: Tensor) -> Tensor:
+        """x_stego = H(x_secret, x_cover): images (B, 3, H, W) in [0, 1] -> the same, before the channel."""
+        raise NotImplementedError
+
+    def recover(self, photo: Tensor) -> Tensor:
+        """R: a stego or reply (B, 3, H, W) in [0, 1] -> what is hidden in it, (B, 3, H, W), unclipped."""
+        raise NotImplementedError
+
+
+class AnyAnalyzer(nn.Module):
+    """M, in two steps, so that training can supervise its features before anything is recovered.
+
+    Attributes:
+        width: a quarter of the channels of all features together.
+        seal: seed of the pattern that it writes into replies, see `hidemia.training.seal`; None where it writes none.
+        signs: the pattern itself, where there is a seal.
+    """
+
+    width: int
+    seal: int | None = None
+    signs: Tensor
+
+    def features(self, bands: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Bands of the stego by name, each (B, 3, H/2, W/2) -> features by name, each (B, C, H/2, W/2)."""
+        raise NotImplementedError
+
+    def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
+        """The same bands and their features -> x_mia (B, 3, H, W), before the channel."""
+        raise NotImplementedError
+
+    def forward(self, stego: Tensor) -> Tensor:
+        """x_mia = M(x_stego): the stego (B, 3, H, W) in [0, 1] -> the reply, before the channel."""
+        raise NotImplementedError
+
+
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """The last layer of a network that draws a photo: in bfloat16 it would round to a grey level."""
+    with torch.autocast(x.device.type, enabled=False):
+        result: Tensor = layer(x.to(next(layer.parameters()).dtype))
+    return result
