@@ -252,9 +252,9 @@ class Client:
         self, frames: Iterable[Image] | AsyncIterable[Image], url: str | Transport, **settings: Any
     ) -> AsyncGenerator[Frame, None]:
         """As `stream`, from an iterable or an asynchronous one. Cancelling it sends no further frame."""
-        from hidemia.runtime import stream  # noqa: PLC0415  it brings httpx, for those who send
+        from hidemia.runtime import stream_async  # noqa: PLC0415  it brings httpx, for those who send
 
-        async with contextlib.aclosing(stream.run_async(self, frames, url, settings)) as outcomes:
+        async with contextlib.aclosing(stream_async.run(self, frames, url, settings)) as outcomes:
             async for frame in outcomes:
                 yield frame
 
