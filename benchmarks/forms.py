@@ -19,6 +19,7 @@ import torch
 from hidemia.benchmarks import plain
 from hidemia.benchmarks.contenders import ENGINES, Feed, installed
 from hidemia.benchmarks.environment import environment
+from hidemia.benchmarks.report.document import Environment
 from hidemia.benchmarks.timing import Run, interleaved, medians
 from hidemia.export.probes import simulated
 from hidemia.runtime import defaults
@@ -56,7 +57,7 @@ class Forms(msgspec.Struct, frozen=True):
     """The content of ``docs/forms.json``."""
 
     rounds: int
-    environment: dict[str, object]
+    environment: Environment
     times: list[Timed]
 
 
@@ -154,8 +155,8 @@ def written(page: str, rows: Sequence[str]) -> str:
 def caption(forms: Forms) -> str:
     """The line under a table."""
     return (
-        f"Median of {forms.rounds} interleaved rounds, 224x224, {forms.environment['threads']} threads of "
-        f"{forms.environment['processor']}. Bold: what the manifest gives this engine. Star: the fastest exact form."
+        f"Median of {forms.rounds} interleaved rounds, 224x224, {forms.environment.threads} threads of "
+        f"{forms.environment.processor}. Bold: what the manifest gives this engine. Star: the fastest exact form."
     )
 
 

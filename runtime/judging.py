@@ -73,7 +73,7 @@ def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) ->
     if share < least:
         raise ReplyError(
             f"reply: expected the seal of this model's analyzer in at least {least:.1%} of it, "
-            f"got {share:.1%}; another model answered, it was altered on the way, or the image is none for this model: "
-            "send again once"
+            f"got {share:.1%}; another model answered, it was altered on the way, or the image is none for this "
+            "model: send again once"
         )
     return dataclasses.replace(integrity, seal_share=share)
