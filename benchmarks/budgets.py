@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from hidemia.benchmarks.bench import processor
 from hidemia.benchmarks.device import TRIPS, start_up, trips
 from hidemia.runtime.engine import usable_threads
+from hidemia.runtime.environment import gather
 
 BEGIN, END = "<!-- budgets: python -m hidemia.benchmarks.budgets docs/device.md -->", "<!-- end of budgets -->"
 
@@ -64,7 +64,7 @@ def main(page: Path, backends: list[str]) -> None:
     """Measure and write the page anew."""
     text = page.read_text(encoding="utf-8")
     renewed(text, "")  # before the work
-    machine = f"{processor()}, {usable_threads()} threads, load {os.getloadavg()[0]:.1f} before"
+    machine = f"{gather().cpu}, {usable_threads()} threads, load {os.getloadavg()[0]:.1f} before"
     figures = {backend: {**start_up(backend), **trips(backend)} for backend in backends}
     page.write_text(renewed(text, block(figures, machine)), encoding="utf-8")
 

@@ -36,6 +36,4 @@ def test_only_the_block_is_renewed():
 
 def test_the_page_has_its_block():
     text = PAGE.read_text(encoding="utf-8")
-    table = text.partition(BEGIN)[2].partition(END)[0]
-    assert all(f"| {words} |" in table for words, _ in ROWS.values())
     assert renewed(text, block({"onnxruntime": dict.fromkeys(ROWS, 1.0)}, "m")) != text
