@@ -6,9 +6,10 @@ MODEL ?= busi
 DATA ?=
 COVERS ?=
 OUT ?=
+SHARE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak export train evaluate bench serve check-gpu lock sbom audit lint clean
+.PHONY: help demo test soak export train evaluate bench report check-page serve check-gpu lock sbom audit lint clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,9 +20,8 @@ demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (
 test: $(FULL)/.ready ## run all tests
 	$(FULL)/bin/python -m pytest
 
-soak: $(FULL)/.ready ## a quarter of an hour or more of bad input and load against real servers -> docs/soak.md
-	$(FULL)/bin/python -m tests.soak --out $(or $(OUT),docs)
-	$(FULL)/bin/python -m tests.soak.ray_cluster --seconds 120 --out $(or $(OUT),docs)
+soak: $(FULL)/.ready ## bad input, load and Ray against real servers, about 45 minutes -> docs/soak.md
+	$(FULL)/bin/python -m tests.soak --share $(SHARE) --out $(or $(OUT),docs)
 
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
 	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL) \
@@ -34,8 +34,15 @@ evaluate: $(FULL)/.ready ## figures of the packaged model on the test split; nee
 	$(FULL)/bin/hidemia evaluate --client runtime/bundles/busi/client --server runtime/bundles/busi/server \
 		--data "$(DATA)" --covers "$(COVERS)" --split test
 
-bench: $(FULL)/.ready ## the speed table of the packaged model -> build/bench/report.json
-	$(FULL)/bin/hidemia bench --out "$(or $(OUT),build/bench)"
+bench: $(FULL)/.ready ## speed and cost in under five minutes -> build/bench/report.{json,md,html}
+	$(FULL)/bin/hidemia bench --quick --out "$(or $(OUT),build/bench)" $(if $(COMPARE),--compare "$(COMPARE)")
+
+report: $(FULL)/.ready ## all of it, an hour or more; goes on where it stopped -> build/report/report.{json,md,html}
+	$(FULL)/bin/hidemia bench --resume --out "$(or $(OUT),build/report)" $(if $(COMPARE),--compare "$(COMPARE)") \
+		$(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
+
+check-page: $(FULL)/.ready ## the report's page in a real Chromium, which must be there; PAGE= names another page
+	$(FULL)/bin/python -m tests.browser $(PAGE)
 
 serve: $(DEMO)/.ready ## serve the packaged model on loopback
 	$(DEMO)/bin/hidemia serve

@@ -1,28 +1,28 @@
-"""``hidemia bench``: the speed table, every row as a ratio measured in this run, on this machine."""
+"""``hidemia bench``: the report, and in it the speed table: every row a ratio measured in this run, on this machine."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from hidemia.benchmarks import plain, probing, targets
+from hidemia.benchmarks.assembly import Plan, SpeedTable, assemble
 from hidemia.benchmarks.contenders import ENGINES, Feed, in_onnxruntime, installed
-from hidemia.benchmarks.timing import STEADY, Run, interleaved, matrix_product, medians, product_gflops, unsteadiness
-from hidemia.export.probes import simulated
+from hidemia.benchmarks.report import markdown, page
+from hidemia.benchmarks.report.compare import comparable, lost, moves
+from hidemia.benchmarks.report.document import FILE_NAME, Report, Target, encode, read
+from hidemia.benchmarks.report.sections import warnings
+from hidemia.benchmarks.timing import Run, interleaved, matrix_product, medians, product_gflops, unsteadiness
+from hidemia.export.probes import real, simulated
 from hidemia.runtime import Client, Server, defaults
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.demo.process import running
@@ -33,7 +33,8 @@ from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
 ROUNDS, QUICK_ROUNDS = 15, 5
-PACKAGES = ("hidemia", "onnxruntime", "openvino", "numpy", "torch")
+GRID_ROUNDS = 40  # of every rival at batch 1
+IMAGES = 8  # as many as the largest batch
 
 
 @dataclass(frozen=True)
@@ -50,72 +51,105 @@ class Subject:
 
 
 def bench(arguments: list[str]) -> int:
-    """Measure the speed table and write report.json."""
+    """Measure speed and cost, and write report.json, report.md and report.html."""
     parser = argparse.ArgumentParser(prog="hidemia bench", description=bench.__doc__)
-    parser.add_argument("--quick", action="store_true", help="a third of the rounds")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="where report.json goes")
+    parser.add_argument("--quick", action="store_true", help="under five minutes: fewer rounds, batches and threads")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="where the three files go")
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run with this --out stopped")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="print what moved; exit 1 on a regression")
     parser.add_argument("--client", type=Path, default=defaults.bundle("client"), help="client bundle")
     parser.add_argument("--server", type=Path, default=defaults.bundle("server"), help="server bundle")
     parser.add_argument("--weights", type=Path, default=Path("weights/busi"), help="the weights they were made from")
+    parser.add_argument("--data", type=Path, help="medical images; simulated ones without")
+    parser.add_argument("--covers", type=Path, help="photos that go with --data")
     options = parser.parse_args(arguments)
+    if (options.data is None) != (options.covers is None):
+        parser.error("--data and --covers go together")
+    old = read(options.compare) if options.compare else None  # a wrong file should not cost an hour
     system, config = load_weights(options.weights)
-    ((secret, cover, _),) = simulated(1, config.image_size_px)
-    rounds = QUICK_ROUNDS if options.quick else ROUNDS
-    subject = Subject(options.client, options.server, system, secret, cover, usable_threads(), rounds)
-    report = measure(subject, Console(stderr=True))
-    options.out.mkdir(parents=True, exist_ok=True)
-    partial = options.out / ".report.json.partial"
-    partial.write_text(json.dumps(report, indent=2) + "\n")
-    partial.replace(options.out / "report.json")
+    probes = (
+        real(options.data, options.covers, config, IMAGES) if options.data else simulated(IMAGES, config.image_size_px)
+    )
+    secret, cover, _ = probes[0]
+    quick = options.quick
+    subject = Subject(
+        options.client, options.server, system, secret, cover, usable_threads(), QUICK_ROUNDS if quick else ROUNDS
+    )
+    plan = Plan(
+        client=options.client,
+        server=options.server,
+        weights=options.weights,
+        probes=probes,
+        real=options.data is not None,
+        threads=subject.threads,
+        quick=quick,
+        rounds=QUICK_ROUNDS if quick else GRID_ROUNDS,
+        warm_up=1 if quick else 3,
+        trips=QUICK_ROUNDS if quick else GRID_ROUNDS,
+    )
+    console = Console(stderr=True)
+    with Progress(*Progress.get_default_columns(), console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("")
+        report = assemble(
+            plan,
+            options.out / "parts",
+            lambda: measure(subject),
+            resume=options.resume,
+            tell=lambda done, total, name: progress.update(task, completed=done, total=total, description=name),
+        )
+    write(report, options.out)
     show(report, Console(file=sys.stdout))
-    return 0
+    return 0 if old is None else compared(old, report)
 
 
-def measure(subject: Subject, console: Console) -> dict[str, object]:
-    """Every row, and beside it what it was made of: the content of report.json."""
+def write(report: Report, folder: Path) -> None:
+    """The report and what is rendered from it, each file whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in (
+        (FILE_NAME, encode(report)),
+        ("report.md", markdown.render(report).encode()),
+        ("report.html", page.render(report).encode()),
+    ):
+        partial = folder / f".{name}.partial"
+        partial.write_bytes(data)
+        partial.replace(folder / name)
+
+
+def compared(old: Report, new: Report) -> int:
+    """Print what moved; 1 where something got worse beyond the limit."""
+    found = moves(old, new)
+    lines = [move.line() for move in found]
+    if not comparable(old, new):
+        lines.insert(0, "another machine or other threads: only what is counted is compared")
+    lines += [f"not measured any more: {key}" for key in lost(old, new)]
+    sys.stdout.write("\n".join(lines or ["nothing moved beyond its noise"]) + "\n")
+    return 1 if any(move.regression for move in found) else 0
+
+
+def measure(subject: Subject) -> SpeedTable:
+    """Every row of the speed table, and beside it what it was made of."""
     torch.set_grad_enabled(False)
-    parts: dict[str, Callable[[], object]] = {
-        "hide": lambda: hide_times(subject),
-        "analyze": lambda: analyze_times(subject),
-        "trip": lambda: trip_times(subject),
-        "startup": lambda: probing.startup(subject.client),
-        "memory": lambda: memory(subject),
-    }
-    found: dict[str, object] = {}
-    start = perf_counter()
-    for name, part in parts.items():
-        if console.is_terminal:
-            console.print(f"{len(found) + 1}/{len(parts)} {name}")
-        found[name] = part()
-    hide, gflops, unsteady = found["hide"]  # type: ignore[misc]
-    analyze, (trip_ms, engines_ms, one_ms, eight_ms) = found["analyze"], found["trip"]  # type: ignore[misc]
+    hide, gflops, _ = hide_times(subject)
+    analyze = analyze_times(subject)
+    trip_ms, engines_ms, one_ms, eight_ms = trip_times(subject)
     rows = [
         targets.hide_fp32_ort(hide),
         targets.hide_fp32_best(hide),
         targets.hide_int8_best(hide),
-        targets.modc_vs_branches(analyze),  # type: ignore[arg-type]
-        targets.modc_vs_plain(analyze),  # type: ignore[arg-type]
+        targets.modc_vs_branches(analyze),
+        targets.modc_vs_plain(analyze),
         targets.peak_share(hide, hide_multiply_adds(subject.system.hider, subject.secret.shape[0]), gflops),
         targets.trip_overhead(trip_ms, engines_ms),
         targets.batch8(one_ms, eight_ms),
-        *targets.startup(*found["startup"]),  # type: ignore[misc]
+        *targets.startup(*probing.startup(subject.client)),
         targets.unmeasured("trt_fp16", 3.0, "x", "needs an NVIDIA GPU and TensorRT"),
     ]
     trip = {"trip": trip_ms, "engines": engines_ms, "batch 1": one_ms, "batch 8": eight_ms}
-    return {
-        "targets": [row.entry() for row in rows],
-        "times_ms": {"hide": _rounded(hide), "analyze": _rounded(analyze), "trip": _rounded(trip)},  # type: ignore[arg-type]
-        "peak_mib": found["memory"],
-        "matrix_product_gflops": round(gflops, 1),
-        "unsteadiness": round(unsteady, 2),
-        "environment": environment(subject.threads),
-        "method": {
-            "rounds": subject.rounds,
-            "statistic": "median of rounds; in each round every rival runs once, after 3 rounds of warm-up",
-            "image": f"{subject.secret.shape[0]}x{subject.secret.shape[1]}, batch 1, simulated",
-            "seconds": round(perf_counter() - start, 1),
-        },
-    }
+    return SpeedTable(
+        targets=[Target(**row.entry()) for row in rows],  # type: ignore[arg-type]
+        times_ms={"hide": _rounded(hide), "analyze": _rounded(analyze), "trip": _rounded(trip)},
+        rounds=subject.rounds,
+    )
 
 
 def hide_times(subject: Subject) -> tuple[dict[str, float], float, float]:
@@ -175,20 +209,6 @@ def trip_times(subject: Subject) -> tuple[float, float, float, float]:
     return times["trip"], engines, times["batch 1"], times["batch 8"]
 
 
-def memory(subject: Subject) -> dict[str, float]:
-    """Peak resident memory in MiB of a fresh process for each graph that is used, and each engine."""
-    found = {}
-    for bundle in (Bundle.open(subject.client, "client"), Bundle.open(subject.server, "server")):
-        for graph in bundle.manifest.graphs:
-            names = [tensor.name for tensor in graph.inputs]
-            for engine in installed():
-                peak = probing.peak_mib(
-                    bundle.path / graph.path, engine, subject.threads, bundle.manifest.image_size_px, names
-                )
-                found[f"{graph.path} {engine}"] = round(peak, 1)
-    return found
-
-
 def hide_multiply_adds(hider: InvertibleHider, side: int) -> int:
     """Multiply-adds of the convolutions that a stego needs: all but the last block's rho and eta."""
     *inner, last = hider.blocks()
@@ -215,51 +235,17 @@ def _listed(graphs: list[Graph], engine: str) -> Graph:
     return (listed or static)[0]
 
 
-def environment(threads: int) -> dict[str, object]:
-    """What a reader needs to judge the figures."""
-    return {
-        "machine": platform.machine(),
-        "processor": processor(),
-        "threads": threads,
-        "load_before": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "versions": {name: version for name in PACKAGES if (version := _version(name))},
-    }
-
-
-def processor(info: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = info.read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def show(report: dict[str, object], console: Console) -> None:
-    """Print the table, and the memory under it."""
+def show(report: Report, console: Console) -> None:
+    """Print the speed table, and what makes it worth little."""
     table = Table("row", "target", "measured", "unit", "holds")
-    for row in report["targets"]:  # type: ignore[attr-defined]
-        measured = "-" if row["measured"] is None else f"{row['measured']:g}"
-        holds = {True: "yes", False: "no", None: row.get("reason", "")}[row["holds"]]
-        table.add_row(row["id"], f"{row['target']:g}", measured, row["unit"], holds)
-    console.print(table)
-    peaks = Table("graph and engine", "peak MiB")
-    for name, mib in report["peak_mib"].items():  # type: ignore[attr-defined]
-        peaks.add_row(name, f"{mib:.0f}")
-    console.print(peaks)
-    if report["unsteadiness"] > STEADY:  # type: ignore[operator]
-        console.print(
-            f"The machine was not steady (the matrix product's median is {report['unsteadiness']} times its best): "
-            "nothing above is worth keeping; run again when nothing else runs."
+    for row in report.targets:
+        measured = "-" if row.measured is None else f"{row.measured:g}"
+        table.add_row(
+            row.id, f"{row.target:g}", measured, row.unit, {True: "yes", False: "no"}.get(row.holds, row.reason)
         )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    console.print(table)
+    for warning in warnings(report):
+        console.print(warning)
 
 
 def _rounded(ms: dict[str, float]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from hidemia.runtime import Client, CoverPool, Server, defaults
 from hidemia.runtime.demo.landscape import photo as landscape
@@ -36,7 +37,7 @@ print(json.dumps({"startup_s": took_s, "startup_mib": pages * 4096 / 2**20}))
 """
 
 _WORK = """
-import json, resource, sys
+import json, pathlib, sys
 import numpy as np
 from hidemia.runtime import Client, defaults
 from hidemia.runtime.engine import EngineSettings
@@ -44,7 +45,9 @@ with Client.load(defaults.bundle("client"), engine=EngineSettings(backend=sys.ar
     photo = np.zeros((client.image_size_px, client.image_size_px, 3), np.uint8)
     for _ in range(3):
         client.probability(client.hide(photo, photo), sent=photo)
-print(json.dumps({"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+# VmHWM, not getrusage: its ru_maxrss starts at what the parent process had when it forked.
+status = pathlib.Path("/proc/self/status").read_text().split()
+print(json.dumps({"peak_mib": int(status[status.index("VmHWM:") + 1]) / 1024}))
 """
 
 
@@ -74,7 +77,7 @@ def trips(backend: Any) -> dict[str, float]:
     ):
         size = client.image_size_px
         cover = landscape(0, size)
-        cv2.imwrite(f"{folder}/a.png", np.tile(cover, (1, TRIPS + 2, 1)) // 2 + _marks(size, TRIPS + 2))
+        cv2.imwrite(f"{folder}/a.png", sheet(cover, TRIPS + 2))
         covers = CoverPool(folder, Path(folder) / "ledger.sqlite", warn_below=0)
         for number in range(TRIPS + 2):
             scan = np.repeat(simulate(number, size).image[..., None], 3, axis=2)
@@ -93,9 +96,11 @@ def trips(backend: Any) -> dict[str, float]:
     return {**found, "engines": engines, "overhead_share": share}
 
 
-def _marks(size: int, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """A level of its own for each tile, so that no two are the same cover."""
-    return np.repeat(np.arange(count, dtype=np.uint8), size)[None, :, None]
+def sheet(cover: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """A photo side by side (S, S, 3) -> (S, count S, 3), each tile a level brighter: no two are the same cover."""
+    side = cover.shape[0]
+    marks = np.repeat(np.arange(count, dtype=np.uint8), side)[None, :, None]
+    return np.asarray(np.tile(cover, (1, count, 1)) // 2 + marks, dtype=np.uint8)
 
 
 def main(backends: list[str]) -> None:

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from hidemia.benchmarks import plain
-from hidemia.benchmarks.bench import environment
 from hidemia.benchmarks.contenders import ENGINES, Feed, installed
+from hidemia.benchmarks.environment import environment
+from hidemia.benchmarks.report.document import Environment
 from hidemia.benchmarks.timing import Run, interleaved, medians
 from hidemia.export.probes import simulated
 from hidemia.runtime import defaults
@@ -56,7 +57,7 @@ class Forms(msgspec.Struct, frozen=True):
     """The content of ``docs/forms.json``."""
 
     rounds: int
-    environment: dict[str, object]
+    environment: Environment
     times: list[Timed]
 
 
@@ -154,8 +155,8 @@ def written(page: str, rows: Sequence[str]) -> str:
 def caption(forms: Forms) -> str:
     """The line under a table."""
     return (
-        f"Median of {forms.rounds} interleaved rounds, 224x224, {forms.environment['threads']} threads of "
-        f"{forms.environment['processor']}. Bold: what the manifest gives this engine. Star: the fastest exact form."
+        f"Median of {forms.rounds} interleaved rounds, 224x224, {forms.environment.threads} threads of "
+        f"{forms.environment.processor}. Bold: what the manifest gives this engine. Star: the fastest exact form."
     )
 
 
@@ -177,7 +178,7 @@ def main(arguments: list[str]) -> int:
         for batch in batches
         for time in measure(verb, batch, system, folders[ROLES[verb]], options.rounds)  # type: ignore[index, arg-type]
     ]
-    forms = Forms(options.rounds, environment(usable_threads()), times)
+    forms = Forms(options.rounds, msgspec.to_builtins(environment(usable_threads())), times)
     (options.docs / "forms.json").write_bytes(msgspec.json.format(msgspec.json.encode(forms), indent=2) + b"\n")
     for page, verbs in (("modc.md", ("analyze",)), ("hider.md", ("hide", "recover"))):
         rows = [*table(times, verbs), "", caption(forms)]  # type: ignore[arg-type]

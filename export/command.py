@@ -59,14 +59,12 @@ def _export(options: argparse.Namespace) -> int:
     from hidemia.export.bundles import export_model, offered  # noqa: PLC0415
     from hidemia.export.freshness import export_key, is_fresh  # noqa: PLC0415
     from hidemia.export.probes import real, simulated  # noqa: PLC0415
-    from hidemia.training.index import read_rows  # noqa: PLC0415
+    from hidemia.training.index import photo_rows, read_rows  # noqa: PLC0415
     from hidemia.training.weights import load_weights  # noqa: PLC0415
 
     _, config = load_weights(options.weights)
     precisions = options.precision or tuple(offered(options.weights))
-    images = (options.data, options.covers) if options.data else ()
-    for folder in images:
-        read_rows(folder, "val")  # a folder that is no data set is refused here
+    images = (read_rows(options.data, "val"), photo_rows(options.covers, "val")) if options.data else ()
     key = export_key(options.weights, {"precisions": precisions, "public_key": not options.private}, images)
     if is_fresh(options.out, key):
         sys.stdout.write(

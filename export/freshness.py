@@ -10,26 +10,27 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import BundleError
 from hidemia.runtime.manifest import Role
+from hidemia.training.reading import Row
 
 LAYERS = ("hidemia.export", "hidemia.runtime", "hidemia.training")
 PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "openvino", "opencv-python-headless")
 MEASURED = "measured.json"
 
 
-def export_key(weights: Path, settings: Mapping[str, object], images: tuple[Path, ...] = ()) -> str:
+def export_key(weights: Path, settings: Mapping[str, object], images: Sequence[Sequence[Row]] = ()) -> str:
     """The SHA-256 of what an export depends on, in hexadecimal.
 
     Args:
         weights: the model's folder; all its files count but the card and the figures, which change nothing.
         settings: of the command, as JSON holds them.
-        images: data sets of the gate; their ``index.csv`` stands for them.
+        images: rows of the data sets of the gate, which stand for the files that they name.
     """
     parts: dict[str, object] = {
         "weights": {
@@ -39,7 +40,7 @@ def export_key(weights: Path, settings: Mapping[str, object], images: tuple[Path
         },
         "code": {name: _code(name) for name in LAYERS},
         "settings": dict(settings),
-        "images": [_sha256(folder / "index.csv") for folder in images],
+        "images": images,
         "environment": {
             "machine": platform.machine(),
             "python": platform.python_version(),

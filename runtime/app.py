@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
 import math
 from collections.abc import AsyncIterator, Callable
@@ -19,17 +18,18 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from hidemia.runtime import headers, png
+from hidemia.runtime import png
+from hidemia.runtime.admission import Refusal, check_headers, decode, receive
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.audit import AuditLog
 from hidemia.runtime.batching import Batcher, Batching, Busy
-from hidemia.runtime.errors import HidemiaError, ImageError
-from hidemia.runtime.metrics import CONTENT_TYPE, Metrics
+from hidemia.runtime.errors import HidemiaError
+from hidemia.runtime.health import health_app
+from hidemia.runtime.metrics import Metrics
 from hidemia.runtime.rate import RateLimit, caller
 from hidemia.runtime.server import Server
 from hidemia.runtime.transport import PATH
@@ -38,8 +38,6 @@ from hidemia.runtime.visit import Visit
 __all__ = ["PhotoService", "Settings"]
 
 logger = logging.getLogger(__name__)
-
-_MAX_HEADERS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +101,7 @@ class PhotoService:
         self._batching = batching
         self.stopping = False
         self.photos = Starlette(routes=[Route(PATH, self._photo, methods=["POST"])], lifespan=self._lifespan)
-        self.health = Starlette(
-            routes=[
-                Route("/healthz", self._healthz),
-                Route("/readyz", self._readyz),
-                Route("/metrics", self._metrics),
-            ]
-        )
+        self.health = health_app(self)
 
     @property
     def is_ready(self) -> bool:
@@ -139,7 +131,7 @@ class PhotoService:
             response = await self._admitted(request, visit)
         except ClientDisconnect:
             response, reason = Response(status_code=499), "the client went away"  # nobody will read it
-        except _Refusal as refusal:
+        except Refusal as refusal:
             reason = refusal.reason
             response = PlainTextResponse(refusal.detail, refusal.status_code, refusal.headers)
             if refusal.why:
@@ -176,7 +168,7 @@ class PhotoService:
         return True
 
     async def _admitted(self, request: Request, visit: Visit) -> Response:
-        self._check_headers(request)
+        check_headers(request.headers, token=self.settings.token, max_body_bytes=self._max_body_bytes)
         self._check_room(request)
         self._open += 1
         try:
@@ -185,9 +177,9 @@ class PhotoService:
             self._open -= 1
 
     async def _answer(self, request: Request, visit: Visit) -> Response:
-        visit.sent = await self._body(request)
+        visit.sent = await receive(request, max_body_bytes=self._max_body_bytes, deadline_s=self.settings.deadline_s)
         visit.lap("receive")
-        stego = await run_in_threadpool(self._decode, visit.sent)
+        stego = await run_in_threadpool(decode, visit.sent, self.server.image_size_px)
         visit.lap("decode")
         reply = await self._analyze(request, stego)
         visit.lap("analyze")
@@ -201,55 +193,12 @@ class PhotoService:
 
     def _check_room(self, request: Request) -> None:
         if self._open >= self._max_open:
-            raise _Refusal(503, "busy", f"{self._open} photos are here already", {"Retry-After": "1"}, why="full")
+            raise Refusal(503, "busy", f"{self._open} photos are here already", {"Retry-After": "1"}, why="full")
         if self._rate is not None:
             wait_s = self._rate.take(caller(request.client.host if request.client else ""), monotonic())
             if wait_s:
                 retry = {"Retry-After": str(math.ceil(wait_s))}
-                raise _Refusal(503, "busy", "a caller is over its rate", retry, why="rate")
-
-    def _check_headers(self, request: Request) -> None:
-        if len(request.headers) > _MAX_HEADERS:
-            raise _Refusal(431, "too many headers", f"{len(request.headers)} headers")
-        token = self.settings.token
-        if token is not None:
-            got = request.headers.get("authorization", "")
-            if not hmac.compare_digest(got.encode(), f"Bearer {token}".encode()):
-                raise _Refusal(401, "unauthorized", "no or another token", {"WWW-Authenticate": "Bearer"})
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "image/png" or request.headers.get("content-encoding", "identity") != "identity":
-            raise _Refusal(415, "image/png only", "another content type or encoding")
-        length = request.headers.get("content-length", "0")
-        if length.isdecimal() and (len(length) > 18 or int(length) > self._max_body_bytes):
-            raise _Refusal(413, "too large", f"a body of more than {self._max_body_bytes} bytes was announced")
-
-    async def _body(self, request: Request) -> bytes:
-        """Receive the body, within its size and its time, whatever its headers claim."""
-
-        async def receive() -> bytes:
-            body = bytearray()
-            async for part in request.stream():
-                body += part
-                if len(body) > self._max_body_bytes:
-                    raise _Refusal(413, "too large", f"more than {self._max_body_bytes} bytes")
-            return bytes(body)
-
-        try:
-            return await asyncio.wait_for(receive(), self.settings.deadline_s)
-        except asyncio.TimeoutError:
-            raise _Refusal(408, "too slow", f"no whole body in {self.settings.deadline_s:g} s") from None
-
-    def _decode(self, body: bytes) -> Image:
-        try:
-            header = headers.read(body, "photo")
-            if header.format != "PNG":
-                raise _Refusal(415, "image/png only", f"a {header.format}")
-            size = self.server.image_size_px
-            if (header.width, header.height) != (size, size):
-                raise _Refusal(400, "unsupported size", f"{header.width}x{header.height}, expected {size}x{size}")
-            return png.decode(body, name="photo")
-        except ImageError as error:
-            raise _Refusal(400, "unreadable image", str(error)) from None
+                raise Refusal(503, "busy", "a caller is over its rate", retry, why="rate")
 
     async def _analyze(self, request: Request, stego: Image) -> Image:
         assert self.batcher is not None  # noqa: S101  set by the lifespan, before the first request
@@ -257,9 +206,9 @@ class PhotoService:
             future = self.batcher.submit(stego)
             return await self._wait(request, future)
         except Busy as busy:
-            raise _Refusal(503, "busy", str(busy), {"Retry-After": "1"}, why=busy.why) from None
+            raise Refusal(503, "busy", str(busy), {"Retry-After": "1"}, why=busy.why) from None
         except HidemiaError as error:
-            raise _Refusal(500, "failed", str(error)) from None
+            raise Refusal(500, "failed", str(error)) from None
 
     async def _wait(self, request: Request, future: Future[Image] | asyncio.Future[Image]) -> Image:
         """Wait for the reply, the deadline, or the client to go away, whichever is first."""
@@ -277,34 +226,6 @@ class PhotoService:
         finally:
             gone.cancel()
             reply.cancel()  # cancels the job too, if it is not in a batch yet
-
-    async def _healthz(self, _: Request) -> Response:
-        return PlainTextResponse("ok")
-
-    async def _readyz(self, _: Request) -> Response:
-        ready = self.is_ready and await run_in_threadpool(self._can_audit)
-        return PlainTextResponse("ready") if ready else PlainTextResponse("not ready", 503)
-
-    def _can_audit(self) -> bool:
-        """Whether the audit log takes lines; a failing one is tried again here, where no photo depends on it."""
-        if self.audit is not None and self.audit.is_failing:
-            with contextlib.suppress(OSError):
-                self.audit.reopen()
-        return self.audit is None or not self.audit.is_failing
-
-    async def _metrics(self, _: Request) -> Response:
-        return Response(self.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
-
-
-class _Refusal(HTTPException):
-    """A neutral answer for the wire, with its reason for the log and, for 503, a label for the metrics."""
-
-    def __init__(
-        self, status: int, body: str, reason: str, response_headers: dict[str, str] | None = None, why: str = ""
-    ) -> None:
-        super().__init__(status, body, response_headers)
-        self.reason = reason
-        self.why = why
 
 
 async def _disconnect(request: Request) -> None:

@@ -41,8 +41,12 @@ class AuditLog:
         self.is_failing = False
         self._lock = threading.Lock()
         self._handle = self._open()
-        self._torn = self._ends_inside_a_line()
-        self.append({"event": "opened"})
+        try:
+            self._torn = self._ends_inside_a_line()
+            self.append({"event": "opened"})
+        except OSError:
+            self.close()
+            raise
 
     def append(self, entry: dict[str, Any]) -> None:
         """Write one line and have the disk confirm it.
@@ -72,11 +76,13 @@ class AuditLog:
             OSError: The new file cannot be opened or written; the old one stays in use.
         """
         fresh = self._open()
-        with self._lock:
-            # The handle keeps its number: another thread may be about to use it.
-            os.dup2(fresh, self._handle, inheritable=False)
-            self._torn = self._ends_inside_a_line()
-        os.close(fresh)
+        try:
+            with self._lock:
+                # The handle keeps its number: another thread may be about to use it.
+                os.dup2(fresh, self._handle, inheritable=False)
+                self._torn = self._ends_inside_a_line()
+        finally:
+            os.close(fresh)
         self.append({"event": "opened"})
 
     def close(self) -> None:
@@ -87,14 +93,17 @@ class AuditLog:
         # O_NONBLOCK: a pipe without a reader must be refused, not waited for.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         handle = os.open(self.path, flags, 0o600)
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            os.close(handle)
-            raise OSError(f"{self.path} is no regular file")
-        folder = os.open(self.path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # a new file's name must survive a power cut too
-        finally:
-            os.close(folder)
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(f"{self.path} is no regular file")
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # a new file's name must survive a power cut too
+            finally:
+                os.close(folder)
+        except OSError:
+            os.close(handle)
+            raise
         return handle
 
     def _ends_inside_a_line(self) -> bool:

@@ -6,9 +6,10 @@ Each backend is a module of its own that is imported when it is asked for: `onnx
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import TracebackType
@@ -20,7 +21,7 @@ from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import EngineError
 from hidemia.runtime.manifest import Graph
 
-__all__ = ["DEVICES", "Arrays", "Backend", "Engine", "EngineSettings", "open_engine", "usable_threads"]
+__all__ = ["DEVICES", "Arrays", "Backend", "Engine", "EngineSettings", "open_engine", "open_engines", "usable_threads"]
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Backend: TypeAlias = Literal["onnxruntime", "openvino", "tensorrt"]
@@ -131,6 +132,17 @@ def open_engine(bundle: Bundle, graph: Graph, settings: EngineSettings) -> Engin
     module, _, name = _OPENERS[settings.backend].partition(":")
     opener: Callable[[Bundle, Graph, EngineSettings], Engine] = getattr(import_module(module), name)
     return opener(bundle, graph, settings)
+
+
+def open_engines(bundle: Bundle, graphs: Iterable[Graph], settings: EngineSettings) -> list[Engine]:
+    """Load several graphs, all of them or none: those before one that fails are closed.
+
+    Args and errors are those of `open_engine`.
+    """
+    with contextlib.ExitStack() as opened:
+        engines = [opened.enter_context(open_engine(bundle, graph, settings)) for graph in graphs]
+        opened.pop_all()
+    return engines
 
 
 def usable_threads() -> int:

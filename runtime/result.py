@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hidemia.runtime import photo
 from hidemia.runtime.arrays import Image
-from hidemia.runtime.dicom.record import Source
+from hidemia.runtime.errors import EngineError
+from hidemia.runtime.manifest import Manifest
 from hidemia.runtime.scaling import Scaling
 
-__all__ = ["Integrity", "Result"]
+if TYPE_CHECKING:  # a result of a picture knows no DICOM
+    from hidemia.runtime.dicom.record import Source
+
+__all__ = ["Integrity", "Result", "make_result"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +63,44 @@ class Result:
     scaling: Scaling
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     source: Source | None = None
+
+
+def make_result(
+    manifest: Manifest,
+    probability: NDArray[np.float32],
+    integrity: Integrity,
+    *,
+    size: tuple[int, int] | None,
+    timings_ms: Mapping[str, float],
+) -> Result:
+    """Turn what the recover network found into a mask or a label.
+
+    Args:
+        manifest: Its task, classes and threshold.
+        probability: float32 (S, S) of each pixel, or (K,) of each class.
+        integrity: What the reply was judged to be.
+        size: Height and width of the mask; the network's when None.
+        timings_ms: What each step took, by name.
+
+    Raises:
+        EngineError: A probability is not finite.
+    """
+    if not np.isfinite(probability).all():
+        raise EngineError("recover: expected finite probabilities, got others; export the bundle again")
+    mask = label = None
+    if manifest.mask_threshold is not None and manifest.task == "segmentation":
+        mask = (probability >= np.float32(manifest.mask_threshold)).astype(np.uint8) * np.uint8(255)
+        mask = photo.scale_mask(mask, size) if size else mask
+    else:
+        label = manifest.classes[int(np.argmax(probability))]
+    side = manifest.image_size_px
+    return Result(
+        task=manifest.task,
+        classes=tuple(manifest.classes),
+        probability=probability,
+        mask=mask,
+        label=label,
+        integrity=integrity,
+        scaling=Scaling(*(size or (side, side)), side),
+        timings_ms=timings_ms,
+    )

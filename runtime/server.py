@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from hidemia.runtime.arrays import Image, check_photo
 from hidemia.runtime.bundle import Bundle
-from hidemia.runtime.engine import Engine, EngineSettings, open_engine
+from hidemia.runtime.engine import Engine, EngineSettings, open_engines
 from hidemia.runtime.errors import EngineError, ImageError
 from hidemia.runtime.manifest import Graph, Manifest, Precision
 
@@ -56,11 +57,8 @@ class Server:
         ]
         if settings.device == "cpu":
             graphs = [chosen]  # photo by photo through the mixed kernel is faster there (docs/modc.md), and smaller
-        return cls(
-            bundle.manifest,
-            [(graph, open_engine(bundle, graph, settings)) for graph in graphs],
-            manifest_sha256=bundle.manifest_sha256,
-        )
+        engines = open_engines(bundle, graphs, settings)
+        return cls(bundle.manifest, list(zip(graphs, engines, strict=True)), manifest_sha256=bundle.manifest_sha256)
 
     @property
     def image_size_px(self) -> int:
@@ -100,8 +98,9 @@ class Server:
 
     def close(self) -> None:
         """Give the engines' memory back."""
-        for _, engine in self._engines:
-            engine.close()
+        with contextlib.ExitStack() as closing:  # the others too when one of them fails
+            for _, engine in self._engines:
+                closing.callback(engine.close)
 
     def __enter__(self) -> Server:
         return self

@@ -1,15 +1,17 @@
-"""Frames of a live image: hidden, sent and recovered at the same time, and given back in order."""
+"""Frames of a live image: hidden, sent and recovered at the same time, and given back in order.
+
+`stream_async` has the same for an event loop.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import math
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from hidemia.runtime.transport import Transport
 if TYPE_CHECKING:
     from hidemia.runtime.client import Client
 
-__all__ = ["Frame", "Stream", "frame_count", "run_async", "start"]
+__all__ = ["Frame", "Stream", "frame_count", "start"]
 
 PATIENCE_S = 60.0
 """How long a frame asks a busy server again: the queue of a server is a matter of seconds."""
@@ -215,70 +217,20 @@ def start(
     """Check everything that can be checked, then start; see `Client.stream`."""
     if window < 1:
         raise CoverError(f"stream: expected a window of at least 1, got {window}; correct it", exit_code=2)
-    carrier = Transport(url, token=token) if isinstance(url, str) else url
-    try:
+    with contextlib.ExitStack() as opened:
+        carrier = opened.enter_context(Transport(url, token=token)) if isinstance(url, str) else url
         carrier.check(client.manifest, public_key_ok=public_key_ok)
         if count is not None:
             covers.require(count, client.image_size_px)
             frames = itertools.islice(frames, count)
-    except HidemiaError:
-        if isinstance(url, str):
-            carrier.close()
-        raise
-    return Stream(
-        client,
-        frames,
-        carrier,
-        covers=covers,
-        window=window,
-        stop_on_error=stop_on_error,
-        owns_carrier=isinstance(url, str),
-    )
-
-
-async def run_async(
-    client: Client, frames: Iterable[Image] | AsyncIterable[Image], url: str | Transport, settings: dict[str, Any]
-) -> AsyncGenerator[Frame, None]:
-    """A `Stream` for an event loop; see `Client.stream_async`."""
-    source = _Bridge(frames, asyncio.get_running_loop()) if isinstance(frames, AsyncIterable) else None
-    stream = await asyncio.to_thread(lambda: client.stream(source or frames, url, **settings))  # type: ignore[arg-type]
-    try:
-        while True:
-            frame = await asyncio.to_thread(next, stream, None)
-            if frame is None:
-                return
-            yield frame
-    finally:
-        if source is not None:
-            source.close()
-        # The loop goes on meanwhile. Shielded, for a second cancellation must not leave the threads behind.
-        await asyncio.shield(asyncio.to_thread(stream.close))
-
-
-class _Bridge(Iterator[Image]):
-    """An asynchronous iterable, read by another thread than its loop's."""
-
-    def __init__(self, frames: AsyncIterable[Image], loop: asyncio.AbstractEventLoop) -> None:
-        self._frames = frames.__aiter__()
-        self._loop = loop
-        self._pending: Future[Image | None] | None = None
-        self._closed = False
-
-    def __next__(self) -> Image:
-        self._pending = asyncio.run_coroutine_threadsafe(self._one(), self._loop)
-        if self._closed:
-            self._pending.cancel()
-        with contextlib.suppress(CancelledError):
-            frame = self._pending.result()
-            if frame is not None:
-                return frame
-        raise StopIteration
-
-    async def _one(self) -> Image | None:
-        return await anext(self._frames, None)
-
-    def close(self) -> None:
-        """Wait for no further frame."""
-        self._closed = True
-        if self._pending is not None:
-            self._pending.cancel()
+        stream = Stream(
+            client,
+            frames,
+            carrier,
+            covers=covers,
+            window=window,
+            stop_on_error=stop_on_error,
+            owns_carrier=isinstance(url, str),
+        )
+        opened.pop_all()  # the stream closes it
+    return stream

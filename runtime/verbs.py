@@ -15,7 +15,7 @@ from hidemia.runtime.arguments import Parser, check_output, engine_settings, say
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.client import Client
 from hidemia.runtime.covers import CoverPool
-from hidemia.runtime.dicom import Scan
+from hidemia.runtime.dicom import Equipment, Scan
 from hidemia.runtime.dicom import options as dicom
 from hidemia.runtime.result import Result
 from hidemia.runtime.server import Server
@@ -90,17 +90,19 @@ def recover(arguments: list[str]) -> int:
     parser.add_argument("--source", type=Path, metavar="DCM", help="the DICOM file that was hidden")
     parser.add_argument("--record", type=Path, metavar="JSON", help="what `hide` recorded of it: it must be the same")
     dicom.add_view(parser)
+    dicom.add_equipment(parser)
     options = parser.parse_args(arguments)
     check_output(options.out, _RESULTS)
+    equipment = dicom.load_equipment(options)
     sent, reply = _load_photo(options.sent), _load_photo(options.reply)
     scan = dicom.load_source(options.source, options)
     if scan is not None and options.record is not None:
         dicom.check_record(options.record, scan.source)
     with _client(options) as client:
-        _check_result(options.out, scan, client)
+        _check_result(options.out, scan, client, equipment)
         size = options.size if scan is None else (scan.image.shape[0], scan.image.shape[1])
         result = client.recover(reply, sent=sent, size=size)
-        _write_result(options.out, result, scan, client)
+        _write_result(options.out, result, scan, client, equipment)
     return 0
 
 
@@ -113,6 +115,7 @@ def send(arguments: list[str]) -> int:
     parser.add_argument("--covers", required=True, type=Path, metavar="DIR", help="folder of private photos")
     parser.add_argument("--out", required=True, type=Path, metavar="RESULT", help=_RESULT_HELP)
     dicom.add_view(parser)
+    dicom.add_equipment(parser)
     parser.add_argument(
         "--token-file",
         type=Path,
@@ -133,6 +136,7 @@ def send(arguments: list[str]) -> int:
     if (options.client_cert is None) != (options.client_key is None):
         parser.error("--client-cert and --client-key go together")
     check_output(options.out, _RESULTS)
+    equipment = dicom.load_equipment(options)
     secret, scan = dicom.load_secret(options.secret, options)
     carrier = Transport(
         options.url,
@@ -143,9 +147,9 @@ def send(arguments: list[str]) -> int:
         attempts=options.attempts,
     )
     with carrier, _client(options) as client:
-        _check_result(options.out, scan, client)
+        _check_result(options.out, scan, client, equipment)
         result = client.send(secret, carrier, covers=CoverPool(options.covers), public_key_ok=options.public_key_ok)
-        _write_result(options.out, result, scan, client)
+        _write_result(options.out, result, scan, client, equipment)
     return 0
 
 
@@ -196,14 +200,14 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _check_result(path: Path, scan: Scan | None, client: Client) -> None:
+def _check_result(path: Path, scan: Scan | None, client: Client, equipment: Equipment | None) -> None:
     suffix = path.suffix.lower()
     if client.manifest.task == "classification" and suffix != ".json":
         raise usage_error(f"--out {path}: expected .json for a classification, which has no mask, got {suffix}")
-    dicom.check_result(path, scan, client)
+    dicom.check_result(path, scan, client, equipment)
 
 
-def _write_result(path: Path, result: Result, scan: Scan | None, client: Client) -> None:
+def _write_result(path: Path, result: Result, scan: Scan | None, client: Client, equipment: Equipment | None) -> None:
     """Write a result, in the geometry of the DICOM source if there is one."""
     result = result if scan is None else scan.place(result)
     suffix = path.suffix.lower()
@@ -214,18 +218,20 @@ def _write_result(path: Path, result: Result, scan: Scan | None, client: Client)
         write(path, png.encode_mask(result.mask))
     else:
         assert scan is not None  # noqa: S101  the same
-        write(path, dicom.encode_result(result, scan, client))
+        write(path, dicom.encode_result(result, scan, client, equipment))
     say(f"wrote {path}")
 
 
 def _json(result: Result) -> bytes:
     """The result without times, so that the same reply gives the same bytes."""
+    integrity = result.integrity
     content: dict[str, object] = {
         "task": result.task,
         "classes": list(result.classes),
         "integrity": {
-            "psnr_db": round(result.integrity.psnr_db, 3),
-            "changed_share": round(result.integrity.changed_share, 6),
+            "psnr_db": round(integrity.psnr_db, 3),
+            "changed_share": round(integrity.changed_share, 6),
+            "seal_share": None if integrity.seal_share is None else round(integrity.seal_share, 6),
         },
     }
     if result.mask is None:

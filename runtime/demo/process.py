@@ -22,6 +22,13 @@ POLL_S = 0.05
 
 @contextlib.contextmanager
 def running(command: Sequence[str], *, start_s: float = START_S) -> Iterator[str]:
+    """Run a server until the block ends, as `watched`; yields its address alone."""
+    with watched(command, start_s=start_s) as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
+def watched(command: Sequence[str], *, start_s: float = START_S) -> Iterator[tuple[str, str]]:
     """Run a server on free ports of this machine until the block ends, however it ends.
 
     Args:
@@ -29,7 +36,7 @@ def running(command: Sequence[str], *, start_s: float = START_S) -> Iterator[str
         start_s: How long it may take until it is ready, in seconds.
 
     Yields:
-        Its address.
+        Its address for photos, and the one for health and metrics.
 
     Raises:
         TransportError: It ended or wasn't ready in time; the message carries the last line that it wrote.
@@ -42,8 +49,9 @@ def running(command: Sequence[str], *, start_s: float = START_S) -> Iterator[str
             [*command, *ports], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            _wait(process, f"http://{HOST}:{health_port}/readyz", log, start_s)
-            yield f"http://{HOST}:{port}"
+            health = f"http://{HOST}:{health_port}"
+            _wait(process, f"{health}/readyz", log, start_s)
+            yield f"http://{HOST}:{port}", health
         finally:
             _stop(process)
 

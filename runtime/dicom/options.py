@@ -16,10 +16,20 @@ from hidemia.runtime.client import Client
 from hidemia.runtime.dicom.record import Source
 from hidemia.runtime.dicom.regions import WHOLE
 from hidemia.runtime.dicom.scan import Scan, View, is_dicom, read
-from hidemia.runtime.dicom.segmentation import segmentation
+from hidemia.runtime.dicom.segmentation import Equipment, segmentation
 from hidemia.runtime.result import Result
 
-__all__ = ["add_view", "check_record", "check_result", "encode_record", "encode_result", "load_secret", "load_source"]
+__all__ = [
+    "add_equipment",
+    "add_view",
+    "check_record",
+    "check_result",
+    "encode_record",
+    "encode_result",
+    "load_equipment",
+    "load_secret",
+    "load_source",
+]
 
 SUFFIX = ".dcm"
 
@@ -42,6 +52,34 @@ def add_view(parser: Parser) -> None:
         "--region", type=_region, metavar="N", help="which ultrasound region, from 1, or `whole` for all"
     )
     group.add_argument("--allow-burned-in", action="store_true", help="take pixels with text burned in")
+
+
+def add_equipment(parser: Parser) -> None:
+    """Add the option that names the device in a DICOM SEG."""
+    parser.add_argument(
+        "--equipment",
+        type=Path,
+        metavar="JSON",
+        help="the device that RESULT.dcm names: manufacturer, model, serial_number, software_version, institution, "
+        "station",
+    )
+
+
+def load_equipment(options: argparse.Namespace) -> Equipment | None:
+    """Read the device that a DICOM SEG shall name, if one was given.
+
+    Raises:
+        HidemiaError: The file cannot be read, or says something else; or the result is no DICOM SEG.
+    """
+    path = options.equipment
+    if path is None:
+        return None
+    if options.out.suffix.lower() != SUFFIX:
+        raise usage_error(f"--equipment {path}: expected a DICOM result to name it, got {options.out}; leave it out")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Equipment)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise usage_error(f"--equipment {path}: expected the device as JSON, got: {error}; see docs/dicom.md") from None
 
 
 def load_secret(path: Path, options: argparse.Namespace) -> tuple[Image, Scan | None]:
@@ -93,7 +131,7 @@ def check_record(path: Path, source: Source) -> None:
         )
 
 
-def check_result(path: Path, scan: Scan | None, client: Client) -> None:
+def check_result(path: Path, scan: Scan | None, client: Client, equipment: Equipment | None) -> None:
     """See before the work that a result can be written as DICOM SEG, by writing an empty one.
 
     Raises:
@@ -107,13 +145,13 @@ def check_result(path: Path, scan: Scan | None, client: Client) -> None:
             f"--out {path}: expected a DICOM file as the source of a DICOM result, got none; ask for .png or .json"
         )
     where = scan.source.geometry
-    segmentation(np.zeros((where.rows, where.columns), np.uint8), scan, client)
+    segmentation(np.zeros((where.rows, where.columns), np.uint8), scan, client, equipment=equipment)
 
 
-def encode_result(result: Result, scan: Scan, client: Client) -> bytes:
+def encode_result(result: Result, scan: Scan, client: Client, equipment: Equipment | None) -> bytes:
     """A result as DICOM SEG."""
     assert result.mask is not None  # noqa: S101  the verbs have refused classifications
-    return segmentation(result.mask, scan, client)
+    return segmentation(result.mask, scan, client, equipment=equipment)
 
 
 def encode_record(source: Source) -> bytes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import io
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from hidemia.runtime.dicom.header import PATIENT_AND_STUDY
 from hidemia.runtime.dicom.library import guarded
@@ -37,16 +37,20 @@ _SPATIAL = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "
 _TYPES = {"lesion": "Lesion", "nodule": "Nodule", "tumor": "Neoplasm", "tumour": "Neoplasm"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Equipment:
-    """The device that made the trip, for the Contributing Equipment Sequence; each at most 64 characters."""
+# DICOM's LO and SH.
+_Long = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\\\x00-\x1f]*$")]
+_Short = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*$")]
 
-    manufacturer: str
-    model: str | None = None
-    serial_number: str | None = None
-    software_version: str | None = None
-    institution: str | None = None
-    station: str | None = None
+
+class Equipment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The device that made the trip, for the Contributing Equipment Sequence: 64 characters each, 16 for `station`."""
+
+    manufacturer: _Long
+    model: _Long | None = None
+    serial_number: _Long | None = None
+    software_version: _Long | None = None
+    institution: _Long | None = None
+    station: _Short | None = None
 
 
 def segmentation(

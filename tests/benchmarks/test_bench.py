@@ -1,59 +1,143 @@
 import io
 import json
 
+import msgspec
 import pytest
 import torch
 from rich.console import Console
 from tests.micro import micro_config, micro_system
 
-from hidemia.benchmarks import bench, timing
+from hidemia.benchmarks import assembly, bench
+from hidemia.benchmarks.assembly import Group
+from hidemia.benchmarks.cost import networks
+from hidemia.benchmarks.report import document, markdown, page
 from hidemia.export.bundles import export_model
 from hidemia.export.probes import simulated
+from hidemia.runtime.errors import DataError
+from hidemia.training.invertible import InvertibleHider
 from hidemia.training.weights import save_weights
+
+TARGETS = [
+    "hide_fp32_ort", "hide_fp32_best", "hide_int8_best", "modc_vs_branches", "modc_vs_plain", "peak_share",
+    "trip_overhead", "batch8", "startup_s", "startup_mib", "trt_fp16",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def run(tmp_path_factory):
+    """The command on a model small enough: one group of rivals, one network, one round of each."""
     folder = tmp_path_factory.mktemp("bench")
     config = micro_config()
     save_weights(micro_system(config), config, folder / "weights", half=True)
     export_model(folder / "weights", folder / "micro", simulated(1, 64), public_key=True)
     grad = torch.is_grad_enabled()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "PRODUCT_SIDE", 64)
         patch.setattr(bench, "QUICK_ROUNDS", 1)
+        patch.setattr(bench, "IMAGES", 1)
+        patch.setattr(assembly, "groups", lambda _: [Group("recover", 1, 1, 1)])
+        small = networks.invertible("LightIH", InvertibleHider(blocks=1, growth=4), 16)
+        patch.setattr(networks, "networks", lambda _: [small])
         parts = ("--client", str(folder / "micro" / "client"), "--server", str(folder / "micro" / "server"))
-        code = bench.bench(["--quick", "--out", str(folder / "out"), "--weights", str(folder / "weights"), *parts])
+        call = ["--quick", "--out", str(folder / "out"), "--weights", str(folder / "weights"), *parts]
+        assert bench.bench(call) == 0
+        yield folder / "out", call
     torch.set_grad_enabled(grad)
-    assert code == 0
-    assert [file.name for file in (folder / "out").iterdir()] == ["report.json"]
-    return json.loads((folder / "out" / "report.json").read_text())
 
 
-def test_every_row_is_there_once(report):
-    assert [row["id"] for row in report["targets"]] == [
-        "hide_fp32_ort", "hide_fp32_best", "hide_int8_best", "modc_vs_branches", "modc_vs_plain", "peak_share",
-        "trip_overhead", "batch8", "startup_s", "startup_mib", "trt_fp16",
-    ]  # fmt: skip
-    for row in report["targets"]:
+@pytest.fixture(scope="module")
+def report(run):
+    return document.read(run[0] / "report.json")
+
+
+def test_every_row_is_there_once(run):
+    rows = json.loads((run[0] / "report.json").read_text())["targets"]
+    assert [row["id"] for row in rows] == TARGETS
+    for row in rows:
         assert {"id", "target", "measured", "unit", "holds"} <= set(row) <= {*row, "reason"}
         assert (row["measured"] is None) == (row["holds"] is None) == ("reason" in row)
         assert row["measured"] is None or row["measured"] > 0
 
 
 def test_the_report_says_how_and_where(report):
-    assert report["method"]["rounds"] == 1
-    assert report["environment"]["threads"] >= 1
-    assert {"hidemia", "onnxruntime", "numpy", "torch"} <= set(report["environment"]["versions"])
-    peaks = report["peak_mib"]
-    assert {"hide.fp32.tiled.onnx onnxruntime", "analyze.fp32.one.onnx onnxruntime"} <= set(peaks)
-    assert all(10 < mib < 1000 for mib in peaks.values())
+    assert report.method.rounds == 1
+    assert report.environment.threads >= 1
+    assert {"hidemia", "onnxruntime", "numpy", "torch"} <= set(report.environment.versions)
+    assert [limit.threads for limit in report.limits] == [1]
+
+
+def test_every_rival_was_run_or_says_why_not(report):
+    rivals = {(row.graph or row.rival, row.backend): row for row in report.timings}
+    assert set(rivals) == {
+        ("recover.fp32.tiled.onnx", "onnxruntime"), ("recover.fp32.onnx", "onnxruntime"),
+        ("recover.fp32.onnx", "openvino"), ("PyTorch eager", "torch"), ("PyTorch channels-last", "torch"),
+        ("PyTorch compiled", "torch"),
+    }  # fmt: skip
+    for (name, _), row in rivals.items():
+        if name in ("PyTorch compiled", "PyTorch channels-last"):
+            assert not row.times_ms
+            assert "--quick" in row.reason
+            continue
+        assert len(row.times_ms) == 1
+        assert not row.reason
+        assert row.agreement.identical_share > 0.99
+        assert row.agreement.largest < 0.01
+        assert row.load_ms > 0
+        assert row.first_ms > 0
+        assert 10 < row.resident_mib <= row.peak_mib < 4000
+    assert rivals["PyTorch eager", "torch"].agreement.largest == 0
+
+
+def test_a_trip_is_accounted_for(report):
+    assert [stage.name for stage in report.stages][:4] == ["read the scan", "scale", "cover", "hide"]
+    assert all(len(stage.times_ms) == 1 for stage in report.stages)
+    assert all(stage.times_ms[0] > 0 for stage in report.stages if stage.name not in ("queue", "HTTP", "rest"))
+
+
+def test_page_and_markdown_are_those_of_the_json(run, report):
+    folder, _ = run
+    assert sorted(file.name for file in folder.iterdir()) == ["parts", "report.html", "report.json", "report.md"]
+    assert (folder / "report.md").read_text() == markdown.render(report)
+    assert (folder / "report.html").read_text() == page.render(report)
+    assert (folder / "report.json").read_bytes() == document.encode(report)
+
+
+def test_going_on_measures_nothing_again(run, monkeypatch, capsys):
+    folder, call = run
+    before = (folder / "report.json").read_bytes()
+    monkeypatch.setattr(bench, "measure", lambda _: pytest.fail("measured again"))
+    assert bench.bench([*call, "--resume", "--compare", str(folder / "report.json")]) == 0
+    assert (folder / "report.json").read_bytes() == before
+    assert "nothing moved beyond its noise" in capsys.readouterr().out
+
+
+def test_a_file_to_compare_with_is_looked_at_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "assemble", lambda *_: pytest.fail("measured"))
+    (tmp_path / "old.json").write_text('{"targets": []}')
+    for name, why in (("old.json", "not a valid report"), ("none.json", "No such file")):
+        with pytest.raises(DataError, match=why) as caught:
+            bench.bench(["--compare", str(tmp_path / name)])
+        assert "\n" not in str(caught.value)
+
+
+def test_images_and_covers_go_together(capsys):
+    with pytest.raises(SystemExit) as ended:
+        bench.bench(["--data", "here"])
+    assert ended.value.code == 2
+    assert "--data and --covers go together" in capsys.readouterr().err
+
+
+def test_a_regression_is_told_and_fails(report, capsys):
+    slower = [msgspec.structs.replace(row, times_ms=[3 * ms for ms in row.times_ms]) for row in report.timings]
+    assert bench.compared(report, msgspec.structs.replace(report, timings=slower)) == 1
+    assert "REGRESSION recover, recover.fp32.onnx, openvino, batch 1, 1 threads" in capsys.readouterr().out
+    assert bench.compared(msgspec.structs.replace(report, timings=slower), report) == 0
 
 
 def test_an_unsteady_run_says_so(report):
     def printed(unsteadiness):
         console = Console(file=io.StringIO(), width=200)
-        bench.show(report | {"unsteadiness": unsteadiness}, console)
+        limits = [msgspec.structs.replace(limit, unsteadiness=unsteadiness) for limit in report.limits]
+        bench.show(msgspec.structs.replace(report, limits=limits), console)
         return console.file.getvalue()
 
     assert "not steady" in printed(1.5)

@@ -63,9 +63,6 @@ def test_the_key_follows_what_decides_the_result(weights, tmp_path):
     (copy / "MODEL_CARD.md").write_text("words change nothing")
     assert key == export_key(copy, {"precisions": ["fp32"]})
     assert key != export_key(copy, {"precisions": ["fp32", "fp16"]})
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "index.csv").write_text("image,split\n")
-    assert key != export_key(copy, {"precisions": ["fp32"]}, (data,))
+    assert key != export_key(copy, {"precisions": ["fp32"]}, [[{"image": "a.png", "split": "val"}]])
     (copy / "calibration.json").write_text("{}")
     assert key != export_key(copy, {"precisions": ["fp32"]})

@@ -248,6 +248,31 @@ def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
     return Model(folder / "client", folder / "server")
 
 
+def seal_model(model: Model, folder: Path, min_seal_share: float) -> Path:
+    """Write a client bundle whose recover also gives a seal: the mean probability of each 8x8 px tile."""
+    manifest = manifests.load((model.client / manifests.FILE_NAME).read_bytes())
+    hide, recover = manifest.graphs
+    graph = onnx.load_from_string((model.client / recover.path).read_bytes())
+    graph.graph.initializer.append(helper.make_tensor("channel", TensorProto.INT64, [1], [1]))
+    graph.graph.node.extend(
+        [
+            helper.make_node("Unsqueeze", ["probability", "channel"], ["plane"]),
+            helper.make_node("AveragePool", ["plane"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
+            helper.make_node("Squeeze", ["pooled", "channel"], ["seal"]),
+        ]
+    )
+    graph.graph.output.append(helper.make_tensor_value_info("seal", TensorProto.FLOAT, ["batch", 8, 8]))
+    data = graph.SerializeToString()
+    outputs = [*recover.outputs, tensor("seal", "float32", ["batch", 8, 8])]
+    recover = graph_entry("recover", data, recover.inputs, outputs)
+    limits = ReplyLimits(min_psnr_db=30.0, min_changed_share=0.01, min_seal_share=min_seal_share)
+    (folder / hide.path).write_bytes((model.client / hide.path).read_bytes())
+    (folder / recover.path).write_bytes(data)
+    changed = make_manifest("client", [hide, recover], reply_limits=limits)
+    (folder / manifests.FILE_NAME).write_bytes(manifests.dump(changed))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny() -> SimpleNamespace:
     """The helpers of this file, which tests cannot import."""
@@ -259,6 +284,7 @@ def tiny() -> SimpleNamespace:
         analyze_graph=analyze_graph,
         hide_graph=hide_graph,
         graph_entry=graph_entry,
+        seal=seal_model,
         tensor=tensor,
         photo=photo_like,
         secret=secret_like,

@@ -319,7 +319,7 @@ def test_the_default_limit_of_a_body_follows_the_size_of_a_photo(http, server, t
 
 def test_a_bug_is_answered_and_counted_like_a_failure(http, server, tiny, body, caplog, monkeypatch):
     service = PhotoService(server)
-    monkeypatch.setattr(service, "_decode", lambda _: 1 / 0)
+    monkeypatch.setattr("hidemia.runtime.app.decode", lambda *_: 1 / 0)
     with tiny.running(service.photos) as url:
         answer = post(http, url, body)
     assert (answer.status_code, answer.text) == (500, "failed")

@@ -7,6 +7,7 @@ import resource
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -123,3 +124,22 @@ def test_a_failed_reopening_keeps_the_old_file(audit, tmp_path):
     audit.append({"event": "after"})
     assert [line["event"] for line in lines(old)] == ["opened", "after"]
     audit.path.rmdir()
+
+
+def test_what_cannot_be_opened_or_written_leaves_no_handle(audit, full_disk, tmp_path, monkeypatch):
+    """A server on a sick disk asks again and again, for days."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    def sick(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", sick)
+        for again in (audit.reopen, lambda: AuditLog(tmp_path / "other.jsonl", MANIFEST)):
+            with pytest.raises(OSError, match="Input/output"):
+                again()
+    full_disk(10)
+    with pytest.raises(OSError, match=r"only 10 of|File too large"):
+        AuditLog(tmp_path / "third.jsonl", MANIFEST)
+    full_disk(None)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from hidemia.runtime import BundleError, Client, ImageError, ReplyError
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.engine import EngineSettings
-from hidemia.runtime.manifest import ReplyLimits
 
 
 @pytest.fixture
@@ -125,33 +122,8 @@ def test_classification(tiny, tmp_path, server, trip):
     assert result.label == "benign"
 
 
-def sealed(tiny, model, folder, min_seal_share):
-    """The tiny model whose recover also gives a seal: the mean probability of each 8x8 px tile."""
-    manifest = manifests.load((model.client / "manifest.json").read_bytes())
-    hide, recover = manifest.graphs
-    graph = onnx.load_from_string((model.client / recover.path).read_bytes())
-    graph.graph.initializer.append(helper.make_tensor("channel", TensorProto.INT64, [1], [1]))
-    graph.graph.node.extend(
-        [
-            helper.make_node("Unsqueeze", ["probability", "channel"], ["plane"]),
-            helper.make_node("AveragePool", ["plane"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
-            helper.make_node("Squeeze", ["pooled", "channel"], ["seal"]),
-        ]
-    )
-    graph.graph.output.append(helper.make_tensor_value_info("seal", TensorProto.FLOAT, ["batch", 8, 8]))
-    data = graph.SerializeToString()
-    outputs = [*recover.outputs, tiny.tensor("seal", "float32", ["batch", 8, 8])]
-    recover = tiny.graph_entry("recover", data, recover.inputs, outputs)
-    limits = ReplyLimits(min_psnr_db=30.0, min_changed_share=0.01, min_seal_share=min_seal_share)
-    (folder / hide.path).write_bytes((model.client / hide.path).read_bytes())
-    (folder / recover.path).write_bytes(data)
-    changed = tiny.make_manifest("client", [hide, recover], reply_limits=limits)
-    (folder / "manifest.json").write_bytes(manifests.dump(changed))
-    return Client.load(folder, engine=EngineSettings(threads=1))
-
-
 def test_a_sealed_reply_says_how_much_of_it_is(tiny, model, server, tmp_path, rng):
-    with sealed(tiny, model, tmp_path, 0.1) as client:
+    with Client.load(tiny.seal(model, tmp_path, 0.1), engine=EngineSettings(threads=1)) as client:
         stego = client.hide(tiny.secret(), tiny.photo(rng))
         result = client.recover(server.analyze(stego), sent=stego)
     tiles = (result.mask > 0).reshape(8, 8, 8, 8).mean(axis=(1, 3))
@@ -160,7 +132,7 @@ def test_a_sealed_reply_says_how_much_of_it_is(tiny, model, server, tmp_path, rn
 
 
 def test_a_reply_without_the_seal_is_refused(tiny, model, server, tmp_path, rng):
-    with sealed(tiny, model, tmp_path, 0.9) as client:
+    with Client.load(tiny.seal(model, tmp_path, 0.9), engine=EngineSettings(threads=1)) as client:
         stego = client.hide(tiny.secret(), tiny.photo(rng))
         with pytest.raises(ReplyError, match=r"expected the seal of this model's analyzer in at least 90\.0% of it"):
             client.recover(server.analyze(stego), sent=stego)

@@ -146,6 +146,33 @@ def test_client_certificates(start, model, authority, tmp_path, tiny, rng, clien
     assert "Traceback" not in log
 
 
+def test_one_device_is_shut_out(start, model, authority, tmp_path, tiny, rng, client):
+    """`--client-ca` with the devices' own certificates, one after the other: whose is taken out is not let in."""
+    cert, key = authority.issue("server")
+    first, second = (Authority(tmp_path, name).self_signed() for name in ("first", "second"))
+    known = tmp_path / "devices.pem"
+    cover = tiny.photo(rng)
+
+    def is_let_in(serving, device) -> bool:
+        try:
+            send(client, serving, cover, tiny, ca_file=authority.file, client_cert=device)
+        except TransportError:
+            return False
+        return True
+
+    def trips() -> list[bool]:
+        known.write_text("".join(Path(device[0]).read_text() for device in listed))
+        serving = start("--server", model.server, "--tls-cert", cert, "--tls-key", key, "--client-ca", known)
+        done = [is_let_in(serving, device) for device in (first, second)]
+        serving.stop()
+        return done
+
+    listed = [first, second]
+    assert trips() == [True, True]
+    listed = [second]
+    assert trips() == [False, True]
+
+
 def test_tls_and_token(start, model, authority, tmp_path, tiny, rng, client):
     cert, key = authority.issue("server")
     tls = ("--tls-cert", cert, "--tls-key", key)
@@ -259,6 +286,23 @@ def test_the_audit_log(start, model, tmp_path, http, body, server):
     assert list(photo["stages_ms"]) == ["receive", "decode", "analyze", "encode"]
     assert sum(photo["stages_ms"].values()) <= photo["total_ms"] + 0.01
     assert (refused["status"], refused["output_sha256"], list(refused["stages_ms"])) == (400, None, ["receive"])
+
+
+def test_the_audit_log_names_the_manifest_that_was_opened(start, tiny, tmp_path, http, body):
+    """Another manifest in its place, as a careless update puts it there: what runs is still the one that was read."""
+    folder = tiny.make_model(tmp_path / "model").server
+    manifest, file, old = folder / "manifest.json", tmp_path / "audit.jsonl", tmp_path / "old.jsonl"
+    opened = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    serving = start("--server", folder, "--audit-log", file)
+    manifest.write_bytes(manifest.read_bytes().replace(b'"tiny"', b'"other"'))
+    file.rename(old)
+    serving.signal(signal.SIGHUP)
+    while not file.exists() or not file.stat().st_size:
+        time.sleep(0.01)
+    assert post(http, serving, body).status_code == 200
+    lines = [json.loads(line) for path in (old, file) for line in path.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["opened", "opened", "photo"]
+    assert {line["manifest_sha256"] for line in lines} == {opened}
 
 
 def test_the_audit_log_is_rotated_by_sighup(start, model, tmp_path, http, body):

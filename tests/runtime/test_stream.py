@@ -294,6 +294,26 @@ def test_nothing_starts_with_a_wrong_address(client, pool, tiny):
     assert threading.active_count() == before
 
 
+def test_a_stream_that_cannot_start_keeps_no_connection(client, service_url, pool, tiny, monkeypatch):
+    """No thread can be started: what was opened for the stream is closed again."""
+    opened = []
+
+    class Seen(Transport):
+        def __init__(self, *arguments, **settings):
+            super().__init__(*arguments, **settings)
+            opened.append(self._client)
+
+    def no_more(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("hidemia.runtime.stream.Transport", Seen)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(RuntimeError, match="can't start"):
+            client.stream(frames(tiny, 1), service_url, covers=pool)
+    assert [connection.is_closed for connection in opened] == [True]
+
+
 async def camera_async(secrets):
     for secret in secrets:
         await asyncio.sleep(0)
@@ -345,6 +365,45 @@ def test_async_cancelled_while_the_server_is_slow(client, server, pool, tiny):
         assert len(analysis.bodies) <= 2
         assert len(ticks) > 3
     assert threading.active_count() == before
+
+
+def test_async_cancelled_while_it_opens(client, service_url, pool, tiny, monkeypatch):
+    """The pool is still counted when the task is cancelled: the stream that opens then is closed again."""
+    counting, counted = threading.Event(), threading.Event()
+    require = pool.require
+
+    def slow(*arguments):
+        counting.set()
+        assert counted.wait(10)
+        require(*arguments)
+
+    monkeypatch.setattr(pool, "require", slow)
+
+    async def take():
+        async for _ in client.stream_async(itertools.cycle(frames(tiny, 3)), service_url, covers=pool, count=9):
+            pytest.fail("a frame came")
+
+    async def run():
+        taking = asyncio.create_task(take())
+        while not counting.is_set():
+            await asyncio.sleep(0.01)
+        taking.cancel()
+        await asyncio.sleep(0.05)
+        counted.set()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+
+    asyncio.run(run())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("hide", "send"))]
+
+
+def test_async_that_cannot_open(client, pool, tiny):
+    async def run():
+        async for _ in client.stream_async(frames(tiny, 1), "http://10.0.0.1:1", covers=pool):
+            pytest.fail("a frame came")
+
+    with pytest.raises(TransportError, match="expected https"):
+        asyncio.run(run())
 
 
 def test_async_left_early_with_a_silent_camera(client, service_url, pool, tiny):

@@ -152,6 +152,29 @@ def test_closed_while_others_run(machine, server, photos):
     assert not machine.gpu.leaks
 
 
+@pytest.mark.parametrize(("role", "broken"), [("client", "recover.fp32.plan"), ("server", "analyze.fp32.any.plan")])
+def test_a_second_engine_that_fails_leaves_nothing_of_the_first(machine, tmp_path, role, broken):
+    bundle = built(make_bundle(tmp_path / role, role), role, (1, 1, 1))
+    file = plan_file(bundle, broken)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(EngineError, match=broken):
+        {"client": Client, "server": Server}[role].load(bundle.path, engine=CUDA)
+    assert not machine.gpu.leaks
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tensorrt-")]
+
+
+def test_closing_goes_on_after_a_failure(machine, tmp_path):
+    """The GPU takes nothing back of the first engine; the second one is closed all the same."""
+    path = make_bundle(tmp_path / "client", "client")
+    built(path, "client", (1, 1, 1))
+    client = Client.load(path, engine=CUDA)
+    (first, *_) = machine.gpu.device
+    machine.gpu.free(first)  # what the engine will give back again, which CUDA refuses
+    with pytest.raises(EngineError, match="cudaFree"):
+        client.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tensorrt-")]
+
+
 @pytest.mark.parametrize(
     "inputs",
     [

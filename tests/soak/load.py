@@ -82,7 +82,7 @@ def _summary(answers, memory, before, after, took_s, clients) -> dict[str, Any]:
         failures.append(f"memory went from {second_mib:.0f} to {last_mib:.0f} MiB")
     return {
         "clients": clients,
-        "took_s": round(took_s, 1),
+        "seconds": round(took_s, 1),
         "accepted": accepted,
         "answered_200": len(good),
         "answered_503": busy,

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from tests.process import Process
 from tests.runtime.conftest import SIZE, make_model
+from tests.soak import progress
 from tests.soak.fuzz import fuzz
 from tests.soak.load import load
 from tests.soak.manifests import mutate
+from tests.soak.parts import PARTS
 from tests.soak.pngs import MUTATIONS, mutant, seed, unfilter
-from tests.soak.report import markdown
+from tests.soak.report import TITLES, markdown
 from tests.soak.requests import request
 
 from hidemia.runtime import ImageError, png
@@ -48,7 +50,7 @@ def test_a_sample_against_a_server(serving, tmp_path):
         size=SIZE,
         pngs=250,
         requests=150,
-        readings=600,
+        manifests=600,
         manifest=manifest,
         accepted_share=0.18,
         check=is_right,
@@ -108,3 +110,81 @@ def test_the_page_is_the_report():
     folder = Path(__file__).parents[2] / "docs"
     report = json.loads((folder / "soak.json").read_text(encoding="utf-8"))
     assert markdown(report) == (folder / "soak.md").read_text(encoding="utf-8")
+    assert list(TITLES) == list(PARTS)
+
+
+def part(figures, **changes):
+    return {
+        "code": "ab", "share": 1.0, "machine": "A CPU, 2 cores used", "took_s": 90, "figures": figures, "failures": [],
+    } | changes  # fmt: skip
+
+
+def test_a_page_by_hand():
+    load = part({"clients": 8, "p99_ms": 1234, "photos_per_s": 10.75}, share=0.02, failures=["got 500", "it died"])
+    run = {"photos": 1200, "answers": {"200": 1199, "500": 1}, "lost": 0}
+    ray = part({"one_process": run, "killing": run | {"killed": 4}, "alike": True, "elsewhere": []})
+    page = markdown({"ray": ray, "load": load})
+    load_lines = [
+        "## Load: clients that never pause",
+        "",
+        "A CPU, 2 cores used; 90 s. 0.02 of the counts and durations alone.",
+        "",
+        "| what | measured |",
+        "| --- | --- |",
+        "| clients | 8 |",
+        "| p99, ms | 1,234 |",
+        "| photos per s | 10.75 |",
+        "| failures | got 500; it died |",
+        "",
+    ]
+    ray_lines = [
+        "## Ray: replicas that are killed under load",
+        "",
+        "A CPU, 2 cores used; 90 s.",
+        "",
+        "|  | one process | Ray, replicas killed |",
+        "| --- | --- | --- |",
+        "| photos | 1,200 | 1,200 |",
+        "| answers | 1199 x 200, 1 x 500 | 1199 x 200, 1 x 500 |",
+        "| lost | 0 | 0 |",
+        "| killed |  | 4 |",
+        "",
+        "| what | measured |",
+        "| --- | --- |",
+        "| alike | yes |",
+        "| elsewhere | none |",
+        "| failures | none |",
+    ]
+    assert page.splitlines()[-len(load_lines) - len(ray_lines) :] == load_lines + ray_lines
+    assert "Bad input" not in page
+
+
+def test_a_run_goes_on_with_what_is_missing_failed_or_of_other_code(tmp_path):
+    def good(share):
+        return {"answered": round(100 * share), "failures": []}
+
+    def bad(share):
+        return good(share) | {"failures": ["got 500"]}
+
+    report = {name: progress.entry(what, "ab", 0.5) for name, what in {"a": good, "b": bad, "c": good}.items()}
+    report["c"]["code"] = "cd"
+    progress.write(tmp_path, report)
+    assert progress.read(tmp_path) == report
+    assert report["a"]["figures"] == {"answered": 50}
+    assert progress.remaining(progress.read(tmp_path), "abcd", "ab", 0.5) == ["b", "c", "d"]
+    assert progress.remaining(report, "a", "ab", 1.0) == ["a"]
+    assert progress.remaining(progress.read(tmp_path / "new"), "ab", "ab", 0.5) == ["a", "b"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["soak.json", "soak.md"]
+
+
+def test_other_code_has_another_hash(tmp_path):
+    found = [progress.code_sha256(tmp_path)]
+    for name in ("runtime/app.py", "runtime/demo/a.py", "runtime/bundles/busi/server/manifest.json", "tests/soak/a.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+        found.append(progress.code_sha256(tmp_path))
+    (tmp_path / "runtime" / "app.py").rename(tmp_path / "runtime" / "b.py")
+    found.append(progress.code_sha256(tmp_path))
+    (tmp_path / "README.md").write_text("not run by any part")
+    assert progress.code_sha256(tmp_path) == found[-1]
+    assert len(set(found)) == 6

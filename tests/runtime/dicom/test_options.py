@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -103,6 +104,52 @@ def test_send(desk, cine, hidemia, service_url, tiny):
     assert np.mean((seg.pixel_array.reshape(120, 160) > 0) == disc(tiny)) > 0.98
 
 
+def test_the_device_and_the_model_are_named(desk, cine, hidemia, service_url, model):
+    (desk / "covers").mkdir()
+    shutil.move("cover.png", "covers/a.png")
+    cart = {"manufacturer": "Cart Works", "model": "C-9", "serial_number": "0042", "station": "US-3"}
+    (desk / "cart.json").write_text(json.dumps(cart))
+    line = f"send --client client --url {service_url} --secret cine.dcm --covers covers {VIEW} --equipment cart.json"
+    assert hidemia(f"{line} --out mask.dcm") == (0, [])
+    seg = highdicom.seg.segread(desk / "mask.dcm")
+    (device,) = [item for item in seg.ContributingEquipmentSequence if item.Manufacturer == "Cart Works"]
+    assert (device.ManufacturerModelName, device.DeviceSerialNumber, device.StationName) == ("C-9", "0042", "US-3")
+    (algorithm,) = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    digest = hashlib.sha256((model.client / "manifest.json").read_bytes()).hexdigest()
+    assert algorithm.AlgorithmName == "HideMIA tiny"
+    assert f"manifest_sha256={digest}" in algorithm.AlgorithmParameters
+
+
+def test_a_class_of_the_whole_trip_is_json(desk, cine, hidemia, service_url, tiny):
+    (desk / "covers").mkdir()
+    shutil.move("cover.png", "covers/a.png")
+    tiny.make_model(desk / "two", classes=2)
+    line = f"send --client two/client --url {service_url} --secret cine.dcm --covers covers {VIEW} --out class.json"
+    assert hidemia(line) == (0, [])
+    result = json.loads((desk / "class.json").read_text())
+    assert result["label"] == "benign"
+    assert result["source"]["geometry"]["frame"] == 2
+
+
+DEVICES = {
+    "{}": "Object missing required field `manufacturer`",
+    '{"manufacturer": "A", "colour": "red"}': "Object contains unknown field `colour`",
+    '{"manufacturer": ""}': "Expected `str` of length >= 1",
+    '{"manufacturer": "A", "station": "' + 17 * "x" + '"}': "Expected `str` of length <= 16",
+    '{"manufacturer": "A\\\\B"}': "Expected `str` matching regex",
+    "{": "Input data was truncated",
+}
+
+
+@pytest.mark.parametrize("text", DEVICES)
+def test_a_device_that_cannot_be_named(walked, hidemia, text):
+    (walked / "cart.json").write_text(text)
+    code, (line,) = hidemia(f"{RECOVER} {VIEW} --equipment cart.json --out mask.dcm")
+    assert code == 2
+    assert line.startswith(f"hidemia recover: --equipment cart.json: expected the device as JSON, got: {DEVICES[text]}")
+    assert not (walked / "mask.dcm").exists()
+
+
 def test_the_photo_depends_on_the_pixels_alone(desk, dcm, hidemia, rng):
     """Two patients, one image: the same bytes go out, and nothing of a header is in them."""
     pixels = rng.integers(0, 4000, (70, 80), np.uint16)
@@ -174,6 +221,11 @@ MISTAKES = [
     ),
     (f"{RECOVER} --frame 1 --region 1 --record scan.json --out x.dcm", "--record scan.json: expected the same file,"),
     (f"{RECOVER} {VIEW} --record cover.png --out x.dcm", "--record cover.png: expected a record that `hidemia hide`"),
+    (f"{RECOVER} {VIEW} --equipment no.json --out x.dcm", "--equipment no.json: expected the device as JSON, got: "),
+    (
+        f"{RECOVER} {VIEW} --equipment scan.json --out x.json",
+        "--equipment scan.json: expected a DICOM result to name it, got x.json; leave it out",
+    ),
     (f"{RECOVER} {VIEW} --size 9x9 --out x.dcm", "--size: expected none with --source cine.dcm"),
     (
         "recover --client client --sent stego.png reply.png --out x.dcm",

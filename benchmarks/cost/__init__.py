@@ -1,0 +1,1 @@
+"""What networks and graphs cost: counted, never measured."""

@@ -1,0 +1,1 @@
+"""What a machine takes: measured, never counted."""

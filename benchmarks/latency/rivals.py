@@ -1,0 +1,134 @@
+"""Who is measured side by side: the graphs of the bundles in their engines, plain exports, and PyTorch itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from hidemia.benchmarks import plain
+from hidemia.benchmarks.contenders import installed
+from hidemia.benchmarks.latency.rival import Rival, Way
+from hidemia.export.graphs import pixels_in, pixels_out
+from hidemia.runtime.bundle import Bundle
+from hidemia.runtime.manifest import Graph, Verb
+from hidemia.training.system import System
+
+ENGINES_OF_GPUS = ("tensorrt",)
+
+
+class Trained(nn.Module):
+    """A verb as it was trained, uint8 photos in and out: the reference that every other rival is held against."""
+
+    def __init__(self, system: System, verb: Verb) -> None:
+        super().__init__()
+        self.system, self.verb = system, verb
+
+    def forward(self, *photos: Tensor) -> Tensor:
+        """secret, cover -> stego; stego -> reply; reply, sent -> probability."""
+        first, *others = (pixels_in(photo) for photo in photos)
+        if self.verb == "hide":
+            return pixels_out(self.system.hider.hide(first, others[0]))
+        if self.verb == "analyze":
+            return pixels_out(self.system.analyzer(first))
+        hider = self.system.hider
+        return self.system.head.probabilities(hider.recover(first), hider.recover(others[0]))
+
+
+def of_bundle(bundle: Bundle, verb: str, batch: int, threads: int) -> list[Rival]:
+    """Every graph of a bundle in every engine that its manifest gives it; those that are not here with a reason."""
+    found = []
+    for graph in bundle.manifest.graphs:
+        if graph.verb == verb and graph.serves(batch):
+            found += [_of_graph(bundle, graph, backend, batch, threads) for backend in graph.backends]
+    return found
+
+
+def _of_graph(bundle: Bundle, graph: Graph, backend: str, batch: int, threads: int) -> Rival:
+    reason = ""
+    if backend in ENGINES_OF_GPUS:
+        reason = "needs an NVIDIA GPU; `make check-gpu` measures there"
+    elif backend not in installed():
+        reason = f"{backend} is not installed"
+    return Rival(
+        kind="bundle",
+        name="bundle",
+        verb=graph.verb,
+        backend=backend,
+        batch=batch,
+        threads=threads,
+        precision=graph.precision,
+        source=str(bundle.path),
+        graph=graph.path,
+        reason=reason,
+    )
+
+
+def plain_exports(system: System, verb: str, side: int) -> dict[str, bytes]:
+    """What `torch.onnx.export` makes of a network as in the papers, by name; see `hidemia.benchmarks.plain`."""
+    photo = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+    if verb == "hide":
+        return {
+            "plain export": plain.plain_export(
+                plain.PlainHide(system.hider), {"secret": photo, "cover": photo.clone()}, "stego"
+            )
+        }
+    if verb == "recover":
+        return {}
+    makers: dict[str, Callable[..., nn.Module]] = {"six branches": plain.branched, "plain convolutions": plain.vanilla}
+    return {
+        name: plain.plain_export(plain.PlainAnalyze(make(system.analyzer, side)), {"stego": photo}, "reply")
+        for name, make in makers.items()
+    }
+
+
+def of_files(files: dict[str, Path], verb: str, threads: int) -> list[Rival]:
+    """Plain exports, whose batch is fixed at 1, in every engine at its defaults."""
+    return [
+        Rival(kind="file", name=name, verb=verb, backend=backend, batch=1, threads=threads, source=str(file))
+        for name, file in files.items()
+        for backend in installed()
+    ]
+
+
+def of_torch(weights: Path, verb: str, batch: int, threads: int, *, quick: bool) -> list[Rival]:
+    """PyTorch in its three ways; the compiled one only where there is a compiler. Quick: eager at batch 1 alone."""
+    return [
+        Rival(
+            kind="torch",
+            name=f"PyTorch {way}",
+            verb=verb,
+            backend="torch",
+            batch=batch,
+            threads=threads,
+            source=str(weights),
+            way=way,
+            reason=_left_out(way, batch) if quick else _no_compiler(way),
+        )
+        for way in get_args(Way)
+    ]
+
+
+def limits(threads: int) -> list[Rival]:
+    """What the machine can do at best, measured between the others."""
+    return [
+        Rival(kind=kind, name=name, verb="limit", backend="numpy", batch=1, threads=threads)  # type: ignore[arg-type]
+        for kind, name in (("product", "matrix product"), ("copy", "copy"))
+    ]
+
+
+def _left_out(way: str, batch: int) -> str:
+    """Starting PyTorch costs more than all runs of a quick report: only what the others are held against is there."""
+    return "" if (way, batch) == ("eager", 1) else "left out by --quick"
+
+
+def _no_compiler(way: str) -> str:
+    compilers: Iterable[str] = filter(None, (os.environ.get("CXX"), "c++", "g++", "clang++"))
+    if way == "compiled" and not any(shutil.which(compiler) for compiler in compilers):
+        return "torch.compile needs a C++ compiler, and there is none"
+    return ""

@@ -1,0 +1,109 @@
+"""What moved between two reports: beyond the noise that they print, and for the worse beyond a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hidemia.benchmarks.report.document import Report, Target, Timing
+from hidemia.benchmarks.report.summary import summary
+
+LIMIT = 0.10
+"""A regression is a median that grew by more than this share, and by more than the noise."""
+
+MEMORY_NOISE = 0.03
+"""Share by which peak memory may move; it is read once a rival, so that it has no spread of its own."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """One figure that is not what it was.
+
+    Attributes:
+        what: The row.
+        before, after: In `unit`.
+        noise: How far it may move without anything having changed.
+        regression: Whether it got worse by more than the limit.
+    """
+
+    what: str
+    before: float
+    after: float
+    unit: str
+    noise: float
+    regression: bool
+
+    def line(self) -> str:
+        """In one line."""
+        share = f" ({100 * (self.after / self.before - 1):+.1f} %)" if self.before else ""
+        worse = "REGRESSION " if self.regression else ""
+        return f"{worse}{self.what}: {self.before:g} -> {self.after:g} {self.unit}{share}, noise {self.noise:.3g}"
+
+
+def moves(before: Report, after: Report, limit: float = LIMIT) -> list[Move]:
+    """Every figure that both reports have and that moved beyond its noise; regressions first.
+
+    Args:
+        before: The older report.
+        after: The newer one.
+        limit: Share by which a figure may get worse.
+
+    Returns:
+        Times and memory only where both were measured on the same machine; costs, which are counted, always.
+    """
+    found = list(_costs(before, after, limit))
+    if comparable(before, after):
+        found += [*_timings(before, after, limit), *_targets(before.targets, after.targets)]
+    return sorted(found, key=lambda move: not move.regression)
+
+
+def comparable(before: Report, after: Report) -> bool:
+    """Whether times mean the same in both: the same processor, cores and threads."""
+    one, other = before.environment, after.environment
+    return (one.processor, one.cores, one.threads) == (other.processor, other.cores, other.threads)
+
+
+def lost(before: Report, after: Report) -> list[str]:
+    """Rows that were measured before and are not any more."""
+    measured = {timing.key for timing in after.timings if timing.times_ms}
+    return [timing.key for timing in before.timings if timing.times_ms and timing.key not in measured]
+
+
+def _timings(before: Report, after: Report, limit: float) -> Iterator[Move]:
+    old = {timing.key: timing for timing in before.timings if timing.times_ms}
+    for timing in after.timings:
+        if timing.times_ms and (earlier := old.get(timing.key)):
+            yield from _time(earlier, timing, limit)
+            if earlier.peak_mib and timing.peak_mib:
+                noise = MEMORY_NOISE * earlier.peak_mib
+                yield from _move(f"{timing.key}, peak", earlier.peak_mib, timing.peak_mib, "MiB", noise, limit)
+
+
+def _time(before: Timing, after: Timing, limit: float) -> Iterator[Move]:
+    one, other = summary(before.times_ms), summary(after.times_ms)
+    yield from _move(after.key, one.median, other.median, "ms", one.spread_ms + other.spread_ms, limit)
+
+
+def _costs(before: Report, after: Report, limit: float) -> Iterator[Move]:
+    old = {graph.path: graph for graph in before.graphs}
+    for graph in after.graphs:
+        if earlier := old.get(graph.path):
+            for name in ("multiply_adds", "activation_bytes", "size_bytes"):
+                what = f"{graph.path}, {name.replace('_', ' ')}"
+                yield from _move(what, getattr(earlier, name), getattr(graph, name), "", 0, limit)
+
+
+def _targets(before: Sequence[Target], after: Sequence[Target]) -> Iterator[Move]:
+    """Rows of the speed table that held and do not any more, or the other way round."""
+    old = {row.id: row for row in before}
+    for row in after:
+        earlier = old.get(row.id)
+        if earlier is None or earlier.measured is None or row.measured is None or earlier.holds == row.holds:
+            continue
+        yield Move(f"target {row.id}", earlier.measured, row.measured, row.unit, 0, bool(earlier.holds))
+
+
+def _move(what: str, before: float, after: float, unit: str, noise: float, limit: float) -> Iterator[Move]:
+    """A figure of which less is better, if it moved."""
+    if abs(after - before) > noise:
+        yield Move(what, round(before, 3), round(after, 3), unit, noise, after > before * (1 + limit))

@@ -1,0 +1,79 @@
+"""Whether a reply answers the photo that was sent, and how surely: pure functions of pixels, seal and limits."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidemia.runtime import similarity
+from hidemia.runtime.arrays import Image
+from hidemia.runtime.errors import ReplyError
+from hidemia.runtime.manifest import ReplyLimits
+from hidemia.runtime.result import Integrity
+
+__all__ = ["SEALED", "check_distance", "check_seal"]
+
+SEALED = 0.5
+"""Agreement from which a tile carries the seal; trained to 1, and to -1 where nothing is hidden."""
+
+
+def check_distance(reply: Image, sent: Image, limits: ReplyLimits) -> Integrity:
+    """Judge a reply by its distance to what was sent, before anything is recovered from it.
+
+    Args:
+        reply: uint8 (S, S, 3), RGB, as the server returned it.
+        sent: uint8 (S, S, 3), RGB, the stego as it was sent.
+        limits: The manifest's.
+
+    Returns:
+        How far the two are apart; its seal is not judged yet.
+
+    Raises:
+        ReplyError: The reply equals what was sent, lies too far from it, or hardly differs.
+    """
+    changed = similarity.changed_share(reply, sent)
+    if changed == 0:
+        raise ReplyError(
+            "reply: expected a photo that differs from the one sent, got the same photo; "
+            "the server did not analyse it: check the address"
+        )
+    decibel = similarity.psnr(reply, sent)
+    if decibel < limits.min_psnr_db:
+        raise ReplyError(
+            f"reply: expected at least {limits.min_psnr_db:.1f} dB against the photo sent, "
+            f"got {decibel:.1f} dB; it answers another photo or was altered on the way: send again"
+        )
+    if changed < limits.min_changed_share:
+        raise ReplyError(
+            f"reply: expected at least {limits.min_changed_share:.1%} of values to differ from the photo "
+            f"sent, got {changed:.1%}; the server did not analyse it: check the address"
+        )
+    return Integrity(psnr_db=decibel, changed_share=changed)
+
+
+def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) -> Integrity:
+    """Judge a reply by the pattern that this model's analyzer writes where it answers.
+
+    Args:
+        integrity: What `check_distance` found.
+        seal: float32 (T, T), agreement of each tile with the pattern, -1..1.
+        limits: The manifest's, with a share of tiles that must carry it.
+
+    Returns:
+        The same, with the share of tiles that do.
+
+    Raises:
+        ReplyError: Too few do.
+    """
+    least = limits.min_seal_share or 0.0
+    share = float(np.mean(seal >= SEALED))
+    if share < least:
+        raise ReplyError(
+            f"reply: expected the seal of this model's analyzer in at least {least:.1%} of it, "
+            f"got {share:.1%}; another model answered, it was altered on the way, or the image is none for this "
+            "model: send again once"
+        )
+    return dataclasses.replace(integrity, seal_share=share)

@@ -1,0 +1,22 @@
+import numpy as np
+
+from hidemia.benchmarks.environment import environment
+
+
+def test_what_the_machine_tells(tmp_path):
+    for name, text in {
+        "proc/meminfo": "MemTotal:        8388608 kB\nMemFree: 1 kB\n",
+        "proc/cpuinfo": "processor : 0\nmodel name : A Processor\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "performance\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = environment(2, tmp_path)
+    assert (found.memory_mib, found.processor, found.governor, found.threads) == (8192, "A Processor", "performance", 2)
+    assert found.versions["numpy"] == np.__version__
+
+
+def test_what_it_does_not_tell_is_none(tmp_path):
+    found = environment(1, tmp_path)
+    assert found.memory_mib is None
+    assert found.governor is None
