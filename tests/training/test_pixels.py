@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from hidemia.training.cmunext import CMUNeXtConfig
+from hidemia.training.objective import Aids
 from hidemia.training.pixels import PixelAnalyzer, PixelConfig
-from hidemia.training.stages import Aids
 from hidemia.training.transunet import TransUNetConfig
 from hidemia.training.unet import UNetConfig
 from hidemia.training.wavelet import dwt, split
