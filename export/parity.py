@@ -24,6 +24,9 @@ Outputs: TypeAlias = list[NDArray[Any]]  # one array for each output of a graph,
 Run: TypeAlias = Callable[[Feed], Outputs]
 
 IDENTICAL_SHARE = 0.995  # of a photo's values; no value may be more than one level off
+# Of TransUNet and XNet, which may be 1e-3 off before rounding: sums are long, and XNet at full width, in ONNX Runtime,
+# was 2.2e-5 off on average, which moves 0.6 % of the values over a half level. A mean of 1e-4 would move 3 %.
+DEEP_IDENTICAL_SHARE = 0.97
 AGREEMENT = 0.999  # of a mask's pixels
 SEAL_ERROR = 0.01  # of a tile's agreement, which is about 1
 
@@ -69,11 +72,11 @@ class Parity:
         """Take in one seal: the agreement of each tile, (8, 8)."""
         self.max_seal_error = max(self.max_seal_error, float(np.abs(expected - got).max()))
 
-    def require(self, name: str) -> None:
+    def require(self, name: str, identical_share: float = IDENTICAL_SHARE) -> None:
         """Raise ExportError if the budget is exceeded."""
-        if self.identical_share < IDENTICAL_SHARE or self.max_levels > 1:
+        if self.identical_share < identical_share or self.max_levels > 1:
             raise ExportError(
-                f"{name}: expected at least {IDENTICAL_SHARE:.1%} of values equal to PyTorch's and none more than 1 "
+                f"{name}: expected at least {identical_share:.1%} of values equal to PyTorch's and none more than 1 "
                 f"level off, got {self.identical_share:.2%} and {self.max_levels}; the export is wrong, ship nothing"
             )
         if self.agreement < AGREEMENT:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hidemia.export.bundles import export_model
+from hidemia.export.bundles import _identical_share, export_model, traced
 from hidemia.export.folding import Affine, FlatGroupNorm, folded, stored, with_norm
 from hidemia.export.graphs import Analyze, Hide, Plain, Recover, pixels_in
 from hidemia.export.lint import problems
@@ -171,6 +171,16 @@ def test_the_graphs_of_a_hider(kind: str) -> None:
     (got,) = onnxruntime.InferenceSession(data).run(None, {"reply": first.numpy(), "sent": second.numpy()})
     (expected,) = recover(first, second)
     np.testing.assert_allclose(got, expected.detach().numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("unet", 0.995), ("transunet", 0.97), ("xnet", 0.97), ("cmunext", 0.995)])
+def test_deep_networks_have_a_budget_of_their_own(kind: str, least: float) -> None:
+    """And it is the analyzer's alone: the hider of the same pair is held to the usual one."""
+    system, config = system_of("hidden", kind)
+    made = traced(system, config)
+    assert {path: _identical_share(system, item) for path, (_, item) in made.items()} == {
+        "hide.fp32.onnx": 0.995, "recover.fp32.onnx": 0.995, "analyze.fp32.any.onnx": least,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("make", [matched, lambda model: vanilla(model, width=4)], ids=["matched", "vanilla"])
