@@ -2,10 +2,12 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from hidemia.benchmarks import cells, paper, tables
 from hidemia.benchmarks.cells import Bench, Budget, Cell
+from hidemia.benchmarks.panel import figure
 from hidemia.benchmarks.table_command import model_of, table
 from hidemia.benchmarks.tables import TABLES, markdown, printed
 from hidemia.runtime.demo.landscape import photo
@@ -100,7 +102,7 @@ def test_trained_once(data: Path, tmp_path: Path, quick: None, capsys, monkeypat
         table([*call(data, 3, tmp_path, "--rows", "residual-none"), "--budget", "5"])
 
 
-def test_pairs_share_a_hider(data: Path, tmp_path: Path, quick: None) -> None:
+def test_pairs_share_a_hider(data: Path, tmp_path: Path, quick: None, monkeypatch) -> None:
     more = ("--rival-width", "4", "--rows", "unet-hidden")
     assert table(call(data, 1, tmp_path, *more)) == 0
     assert {path.name for path in (tmp_path / "busi").iterdir()} == {
@@ -111,6 +113,14 @@ def test_pairs_share_a_hider(data: Path, tmp_path: Path, quick: None) -> None:
         for name in ("hider-hidden", "unet-hidden")
     ]
     assert weights[0] == weights[1]
+    monkeypatch.setattr(cells, "run", lambda *arguments: pytest.fail("trained again"))
+    assert figure([*call(data, 4, tmp_path, *more), "--images", "2"]) == 0
+    image = cv2.imread(str(tmp_path / "busi" / "figure4.png"))
+    assert image.shape == (2 * 34, 5 * 34, 3)  # cover, secret, truth, mask, reply
+    cover, reply = image[:32, :32].astype(int), image[:32, 4 * 34 : 4 * 34 + 32].astype(int)
+    assert set(np.unique(image[:32, 68:100])) == {0, 255}
+    assert cover.std() > 1
+    assert reply.shape == cover.shape
 
 
 def test_distillations_share_a_teacher(data: Path, tmp_path: Path, quick: None, monkeypatch) -> None:
@@ -155,3 +165,5 @@ def test_wrong_call(data: Path, tmp_path: Path, wrong: list[str], capsys) -> Non
         table([*call(data, 3, tmp_path), *wrong])
     assert caught.value.code == 2
     assert "expected" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        figure([*call(data, 4, tmp_path), *wrong])
