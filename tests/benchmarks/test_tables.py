@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import cv2
@@ -6,10 +7,11 @@ import numpy as np
 import pytest
 
 from hidemia.benchmarks import cells, paper, tables
-from hidemia.benchmarks.cells import Bench, Budget, Cell
+from hidemia.benchmarks.cells import Bench, Budget, Cell, TorchPair
 from hidemia.benchmarks.panel import figure
 from hidemia.benchmarks.table_command import model_of, table
 from hidemia.benchmarks.tables import TABLES, markdown, printed
+from hidemia.runtime import similarity
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import write_dataset
 from hidemia.training import command
@@ -91,6 +93,7 @@ def test_trained_once(data: Path, tmp_path: Path, quick: None, capsys, monkeypat
     found = json.loads((folder / "table3.json").read_text())["residual-none"]
     assert found["covers_per_image"] == 1
     assert found["parameters_hider"] == 1_012_560
+    assert found["stego_psnr_float_db"] == pytest.approx(found["stego_psnr_db"], abs=3)
     assert found["gmacs_hide"] == pytest.approx(
         12.680 * (32 / 224) ** 2 * 10 / 12, rel=0.01
     )  # without the dead subnets
@@ -157,6 +160,18 @@ def test_the_paper_beside_ours() -> None:
     assert "accuracy" not in text
     ours = tables.shown({"dsc": 0.25, "parameters_hider": 4_050_240, "gmacs_hide": 1.0, "gmacs_recover": 2.0})
     assert (ours["dsc"], ours["parameters"], ours["gmacs"]) == (25, 4.05024, 3)
+
+
+def test_what_rounding_costs() -> None:
+    """A change of 0.3 grey levels is gone after the channel, and one of 0.7 has become 1."""
+    system = MODEL.build()
+    for levels, expected in ((0.3, 100.0), (0.7, 20 * math.log10(255))):
+        system.hider.hide = lambda secret, cover, levels=levels: cover + levels / 255
+        system.analyzer.forward = lambda stego: stego
+        pair = TorchPair(system, MODEL)
+        secret = cover = np.full((224, 224, 3), 100, np.uint8)
+        assert min(similarity.psnr(pair.hide(secret, cover), cover), 100.0) == pytest.approx(expected)
+        assert pair.unrounded_psnr_db(secret, cover) == pytest.approx([20 * math.log10(255 / levels)] * 2, abs=0.01)
 
 
 @pytest.mark.parametrize("wrong", [["--size-px", "50"], ["--budget", "0"], ["--rows", "nonsense"]])
