@@ -89,6 +89,7 @@ def test_trained_once(data: Path, tmp_path: Path, quick: None, capsys, monkeypat
     folder = tmp_path / "busi"
     assert text == (folder / "table3.md").read_text()
     assert "4 steps a cell" in text
+    assert "The paper's figures: BUSI, its test split." in text
     assert " / 17.41 |" in text
     found = json.loads((folder / "table3.json").read_text())["residual-none"]
     assert found["covers_per_image"] == 1
