@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hidemia.benchmarks.evaluate import figures, travel
+from hidemia.benchmarks.evaluate import covers_of, figures, load_photo, travel
 from hidemia.runtime import photo
 from hidemia.training.channel import to_uint8
 from hidemia.training.command import Start, run
+from hidemia.training.index import photo_rows, read_rows
 from hidemia.training.recipes import ModelConfig, Recipe
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
@@ -113,7 +114,18 @@ class Bench:
         """The figures of `hidemia evaluate`, taken through PyTorch: nothing is exported for a table."""
         pair = TorchPair(system, config)
         trips = travel(pair, pair, self.data, self.covers, self.split, self.covers_per_image, lambda rows: rows)  # type: ignore[arg-type]
-        return figures(trips, pair.manifest.mask_threshold)
+        return figures(trips, pair.manifest.mask_threshold) | self._unrounded(pair)
+
+    def _unrounded(self, pair: TorchPair) -> Result:
+        """PSNR had the channel floats, one cover an image: to stand beside the 8-bit figures, never alone."""
+        rows, photos = read_rows(self.data, self.split), photo_rows(self.covers, self.split)
+        found = []
+        for row in rows:
+            pick = covers_of(row["image"], len(photos), 1)[0]
+            cover = photo.fit(load_photo(self.covers / photos[pick]["image"]), pair.image_size_px)
+            found.append(pair.unrounded_psnr_db(load_photo(self.data / row["image"]), cover))
+        stego, reply = np.mean(found, axis=0)
+        return {"stego_psnr_float_db": float(stego), "reply_psnr_float_db": float(reply)}
 
     def _take_over(self, cell: Cell, folder: Path) -> None:
         if cell.like is None or _read(self.out / cell.like.name / "cell.json") != self._key(cell.like):
@@ -150,11 +162,22 @@ class TorchPair:
         return _image(self.system.analyzer(_tensor(stego)))
 
     @torch.no_grad()
+    def unrounded_psnr_db(self, secret: Image, cover: Image) -> tuple[float, float]:
+        """Stego and reply against the cover when neither is clipped or rounded on its way."""
+        photo_sent = _tensor(cover)
+        stego = self.system.hider.hide(_tensor(photo.fit(secret, self.image_size_px)), photo_sent)
+        return _psnr_db(stego, photo_sent), _psnr_db(self.system.analyzer(stego), photo_sent)
+
+    @torch.no_grad()
     def probability(self, reply: Image, sent: Image) -> NDArray[np.float32]:
         """(S, S) of a mask or (K,) of classes."""
         hider = self.system.hider
         found: Tensor = self.system.head.probabilities(hider.recover(_tensor(reply)), hider.recover(_tensor(sent)))
         return found[0].numpy()
+
+
+def _psnr_db(a: Tensor, b: Tensor) -> float:
+    return float(-10 * torch.log10((a.double() - b.double()).square().mean().clamp_min(1e-20)))
 
 
 def _read(path: Path) -> Result:

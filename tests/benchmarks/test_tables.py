@@ -1,13 +1,17 @@
 import json
+import math
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from hidemia.benchmarks import cells, paper, tables
-from hidemia.benchmarks.cells import Bench, Budget, Cell
+from hidemia.benchmarks.cells import Bench, Budget, Cell, TorchPair
+from hidemia.benchmarks.panel import figure
 from hidemia.benchmarks.table_command import model_of, table
 from hidemia.benchmarks.tables import TABLES, markdown, printed
+from hidemia.runtime import similarity
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import write_dataset
 from hidemia.training import command
@@ -85,10 +89,12 @@ def test_trained_once(data: Path, tmp_path: Path, quick: None, capsys, monkeypat
     folder = tmp_path / "busi"
     assert text == (folder / "table3.md").read_text()
     assert "4 steps a cell" in text
+    assert "The paper's figures: BUSI, its test split." in text
     assert " / 17.41 |" in text
     found = json.loads((folder / "table3.json").read_text())["residual-none"]
     assert found["covers_per_image"] == 1
     assert found["parameters_hider"] == 1_012_560
+    assert found["stego_psnr_float_db"] == pytest.approx(found["stego_psnr_db"], abs=3)
     assert found["gmacs_hide"] == pytest.approx(
         12.680 * (32 / 224) ** 2 * 10 / 12, rel=0.01
     )  # without the dead subnets
@@ -100,7 +106,7 @@ def test_trained_once(data: Path, tmp_path: Path, quick: None, capsys, monkeypat
         table([*call(data, 3, tmp_path, "--rows", "residual-none"), "--budget", "5"])
 
 
-def test_pairs_share_a_hider(data: Path, tmp_path: Path, quick: None) -> None:
+def test_pairs_share_a_hider(data: Path, tmp_path: Path, quick: None, monkeypatch) -> None:
     more = ("--rival-width", "4", "--rows", "unet-hidden")
     assert table(call(data, 1, tmp_path, *more)) == 0
     assert {path.name for path in (tmp_path / "busi").iterdir()} == {
@@ -111,6 +117,14 @@ def test_pairs_share_a_hider(data: Path, tmp_path: Path, quick: None) -> None:
         for name in ("hider-hidden", "unet-hidden")
     ]
     assert weights[0] == weights[1]
+    monkeypatch.setattr(cells, "run", lambda *arguments: pytest.fail("trained again"))
+    assert figure([*call(data, 4, tmp_path, *more), "--images", "2"]) == 0
+    image = cv2.imread(str(tmp_path / "busi" / "figure4.png"))
+    assert image.shape == (2 * 34, 5 * 34, 3)  # cover, secret, truth, mask, reply
+    cover, reply = image[:32, :32].astype(int), image[:32, 4 * 34 : 4 * 34 + 32].astype(int)
+    assert set(np.unique(image[:32, 68:100])) == {0, 255}
+    assert cover.std() > 1
+    assert reply.shape == cover.shape
 
 
 def test_distillations_share_a_teacher(data: Path, tmp_path: Path, quick: None, monkeypatch) -> None:
@@ -149,9 +163,23 @@ def test_the_paper_beside_ours() -> None:
     assert (ours["dsc"], ours["parameters"], ours["gmacs"]) == (25, 4.05024, 3)
 
 
+def test_what_rounding_costs() -> None:
+    """A change of 0.3 grey levels is gone after the channel, and one of 0.7 has become 1."""
+    system = MODEL.build()
+    for levels, expected in ((0.3, 100.0), (0.7, 20 * math.log10(255))):
+        system.hider.hide = lambda secret, cover, levels=levels: cover + levels / 255
+        system.analyzer.forward = lambda stego: stego
+        pair = TorchPair(system, MODEL)
+        secret = cover = np.full((224, 224, 3), 100, np.uint8)
+        assert min(similarity.psnr(pair.hide(secret, cover), cover), 100.0) == pytest.approx(expected)
+        assert pair.unrounded_psnr_db(secret, cover) == pytest.approx([20 * math.log10(255 / levels)] * 2, abs=0.01)
+
+
 @pytest.mark.parametrize("wrong", [["--size-px", "50"], ["--budget", "0"], ["--rows", "nonsense"]])
 def test_wrong_call(data: Path, tmp_path: Path, wrong: list[str], capsys) -> None:
     with pytest.raises(SystemExit) as caught:
         table([*call(data, 3, tmp_path), *wrong])
     assert caught.value.code == 2
     assert "expected" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        figure([*call(data, 4, tmp_path), *wrong])
