@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.process import Process
 from tests.runtime.conftest import SIZE, make_model
 from tests.soak import progress
+from tests.soak.__main__ import main
 from tests.soak.fuzz import fuzz
 from tests.soak.load import load
 from tests.soak.manifests import mutate
@@ -175,6 +177,19 @@ def test_a_run_goes_on_with_what_is_missing_failed_or_of_other_code(tmp_path):
     assert progress.remaining(report, "a", "ab", 1.0) == ["a"]
     assert progress.remaining(progress.read(tmp_path / "new"), "ab", "ab", 0.5) == ["a", "b"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["soak.json", "soak.md"]
+
+
+def test_the_command_runs_nothing_twice(tmp_path, monkeypatch, capsys):
+    done = part({"clients": 8}, code=progress.code_sha256())
+    progress.write(tmp_path, dict.fromkeys(PARTS, done))
+    monkeypatch.setattr("sys.argv", ["soak", "--out", str(tmp_path)])
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)  # this process runs other tests too
+    assert main() == 0
+    assert capsys.readouterr().out == "all holds\n"
+    monkeypatch.setattr("sys.argv", ["soak", "--share", "0"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "expected a share above 0 and up to 1, got 0" in capsys.readouterr().err
 
 
 def test_other_code_has_another_hash(tmp_path):
