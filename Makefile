@@ -20,7 +20,7 @@ demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (
 test: $(FULL)/.ready ## run all tests
 	$(FULL)/bin/python -m pytest
 
-soak: $(FULL)/.ready ## bad input, load and Ray against real servers, about 45 minutes -> docs/soak.md; SHARE=0.02 for a try
+soak: $(FULL)/.ready ## bad input, load and Ray against real servers, about 45 minutes -> docs/soak.md
 	$(FULL)/bin/python -m tests.soak --share $(SHARE) --out $(or $(OUT),docs)
 
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch

@@ -78,8 +78,9 @@ the split, although near-copies were kept together. Two cores of an AMD EPYC (Ze
 The objectives are described in `training/stages.py`. Other than in the paper, because it served better here:
 hider and analyzer learn together before the analyzer is refined on the frozen hider; the mask is read from the
 difference between what R finds in reply and stego; every band is residual; `project` diagonals; width 16 with four
-levels; the reply carries a seal (`training/seal.py`). There was no teacher and no distillation. The last stage went
-on from the rounded weights of the others (`--start weights/{model.name} --first-stage 5`), on an AMD EPYC (Zen 4).
+levels; the reply carries a seal (`training/seal.py`). There was no teacher and no distillation. Stages 5 and 6 each
+went on from the rounded weights of the stages before (`--start weights/{model.name} --first-stage 5`, then 6), on an
+AMD EPYC (Zen 4), on one core, in about ten minutes and one hour.
 The first stage saw 160 scans of an earlier draft of the simulator instead of the 120.
 
 ## Use and limits

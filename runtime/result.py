@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.runtime import photo
 from hidemia.runtime.arrays import Image
-from hidemia.runtime.dicom.record import Source
 from hidemia.runtime.errors import EngineError
 from hidemia.runtime.manifest import Manifest
 from hidemia.runtime.scaling import Scaling
+
+if TYPE_CHECKING:  # a result of a picture knows no DICOM
+    from hidemia.runtime.dicom.record import Source
 
 __all__ = ["Integrity", "Result", "make_result"]
 

@@ -56,7 +56,7 @@ class Server:
             if graph.verb == "analyze" and graph.precision == chosen.precision and graph.runs_on(settings.backend)
         ]
         if settings.device == "cpu":
-            graphs = [chosen]  # photo by photo through the mixed kernel is faster there, and smaller
+            graphs = [chosen]  # photo by photo through the mixed kernel is faster there (docs/modc.md), and smaller
         engines = open_engines(bundle, graphs, settings)
         return cls(bundle.manifest, list(zip(graphs, engines, strict=True)), manifest_sha256=bundle.manifest_sha256)
 

@@ -20,6 +20,10 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.file, _ = self._write(name, self._key, is_ca=True)
 
+    def self_signed(self) -> tuple[str, str]:
+        """Certificate and key files of one who vouches for nobody but himself."""
+        return self._write(self.name, self._key)
+
     def issue(self, name: str, *, days: int = 2) -> tuple[str, str]:
         """Certificate and key files; expired when `days` is negative."""
         return self._write(name, ec.generate_private_key(ec.SECP256R1()), days=days)

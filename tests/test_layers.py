@@ -55,7 +55,7 @@ def test_importing_the_runtime_loads_no_engine_and_no_server():
     code = (
         "import sys, hidemia.runtime\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'openvino', 'starlette', 'uvicorn', 'httpx',\n"
-        "         'pydicom', 'highdicom'}\n"
+        "         'pydicom', 'highdicom', 'asyncio', 'hidemia.runtime.dicom'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,6 +17,7 @@ from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids, StageConfig
+from hidemia.training.plain import matched, vanilla
 from hidemia.training.plain_training import train_plain
 from hidemia.training.recipes import RECIPES, Recipe
 from hidemia.training.stages import OBJECTIVES
@@ -25,7 +26,7 @@ from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
 from hidemia.training.weights import load_weights, save_weights
 
-PLAIN = "plain-"
+PLAIN = {"plain-": matched, "vanilla-": vanilla}  # what a plain network is trained by: prefixes of a recipe's name
 
 
 def train(arguments: list[str]) -> int:
@@ -34,9 +35,10 @@ def train(arguments: list[str]) -> int:
     models = sorted(RECIPES)
     parser.add_argument(
         "model",
-        choices=[*models, *(PLAIN + name for name in models)],
+        choices=[*models, *(prefix + name for prefix in PLAIN for name in models)],
         metavar="MODEL",
-        help=f"the recipe: {', '.join(models)}; or {PLAIN}MODEL, the same task with nothing hidden",
+        help=f"the recipe: {', '.join(models)}; or the same task with nothing hidden: plain-MODEL by a network of "
+        "the analyzer's size, vanilla-MODEL by the paper's",
     )
     parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
     parser.add_argument("--simulated", type=Path, help="simulated scans to mix into training, in the same layout")
@@ -52,7 +54,8 @@ def train(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("hidemia.training").setLevel(logging.INFO)
-    recipe = RECIPES[options.model.removeprefix(PLAIN)]
+    prefix = next((prefix for prefix in PLAIN if options.model.startswith(prefix)), "")
+    recipe = RECIPES[options.model.removeprefix(prefix)]
     out = options.out or Path("runs") / options.model
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
@@ -62,9 +65,11 @@ def train(arguments: list[str]) -> int:
         )
     if options.devices < 1 or options.nodes < 1:
         parser.error(f"--devices, --nodes: expected at least 1, got {options.devices} and {options.nodes}")
-    if options.model.startswith(PLAIN):
+    if prefix:
         fabric = Machines(precision=options.precision).fabric(options.device)
-        train_plain(recipe, _task_scans(recipe, options.data, options.simulated), out, fabric)
+        train_plain(
+            PLAIN[prefix](recipe.model), recipe, _task_scans(recipe, options.data, options.simulated), out, fabric
+        )
         return 0
     if options.covers is None:
         parser.error("--covers: expected a folder of photos, got none")
@@ -103,10 +108,11 @@ ONE_MACHINE = Machines()
 
 
 class Start(NamedTuple):
-    """Where a run begins: with the weights of another, or none, and at which stage of the recipe, from 1."""
+    """Where a run begins: with the weights of another, or with its hider alone, and at which stage, from 1."""
 
     weights: Path | None = None
     stage: int = 1
+    hider: Path | None = None
 
 
 FROM_NOTHING = Start()
@@ -140,6 +146,8 @@ def run(
     system = model.build()
     if start.weights is not None:
         _fill(system, start.weights)
+    if start.hider is not None:
+        system.hider.load_state_dict(load_weights(start.hider)[0].hider.state_dict())
     teacher = None if recipe.teacher is None else recipe.teacher.build()
     aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
 

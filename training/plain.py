@@ -12,6 +12,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import torch
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 
 from hidemia.training.errors import TrainingError
 from hidemia.training.recipes import ModelConfig
+from hidemia.training.roles import AnyPlain
+from hidemia.training.vanilla import Vanilla
 from hidemia.training.wavelet import dwt
 
 BAND_CHANNELS = 12
@@ -34,6 +37,7 @@ class PlainConfig:
     """Settings of a plain network.
 
     Attributes:
+        network: ``bands``, ours, or ``vanilla``, the paper's.
         width: channels of the first level, doubled at each further one.
         rate: the learning rate that served best, of those that were tried.
         mask_threshold: set on the validation split after training.
@@ -47,15 +51,24 @@ class PlainConfig:
     levels: int
     rate: float = 0.0
     mask_threshold: float = 0.5
+    network: Literal["bands", "vanilla"] = "bands"
 
     @property
     def threshold(self) -> float | None:
         """Probability from which a pixel belongs to the mask; None where the result is a class."""
         return self.mask_threshold if self.task == "segmentation" else None
 
-    def build(self) -> PlainNetwork:
+    def build(self) -> AnyPlain:
         """A fresh network."""
-        return PlainNetwork(self.width, self.levels, None if self.task == "segmentation" else len(self.classes))
+        classes = None if self.task == "segmentation" else len(self.classes)
+        if self.network == "vanilla":
+            return Vanilla(self.width, classes)
+        return PlainNetwork(self.width, self.levels, classes)
+
+
+def vanilla(model: ModelConfig, width: int = 64) -> PlainConfig:
+    """The plain network that the paper trains for the model's task."""
+    return PlainConfig(model.name, model.task, model.classes, model.image_size_px, width, levels=5, network="vanilla")
 
 
 def matched(model: ModelConfig) -> PlainConfig:
@@ -86,7 +99,7 @@ def _double(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class PlainNetwork(nn.Module):
+class PlainNetwork(AnyPlain):
     """Images (B, 3, H, W) in [0, 1] -> logits: of a mask (B, 1, H, W), or of classes (B, K)."""
 
     def __init__(self, width: int, levels: int, classes: int | None) -> None:
@@ -115,13 +128,8 @@ class PlainNetwork(nn.Module):
             x = self.merge[level](torch.cat([levels[level], self.up[level](x)], dim=1))
         return F.pixel_shuffle(self.head(x).float(), 2)
 
-    def probabilities(self, image: Tensor) -> Tensor:
-        """(B, H, W) of a mask, or (B, K), summing to 1."""
-        logits: Tensor = self(image)
-        return logits.sigmoid()[:, 0] if self.classes is None else logits.softmax(dim=1)
 
-
-def save_plain(network: PlainNetwork, config: PlainConfig, folder: Path) -> None:
+def save_plain(network: AnyPlain, config: PlainConfig, folder: Path) -> None:
     """Write ``plain.safetensors`` and ``config.json``, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / "plain.partial")
@@ -131,7 +139,7 @@ def save_plain(network: PlainNetwork, config: PlainConfig, folder: Path) -> None
     (folder / "config.partial").replace(folder / "config.json")
 
 
-def load_plain(folder: Path) -> tuple[PlainNetwork, PlainConfig]:
+def load_plain(folder: Path) -> tuple[AnyPlain, PlainConfig]:
     """Build a plain network and fill it, in evaluation mode.
 
     Raises:

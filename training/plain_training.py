@@ -19,8 +19,9 @@ from torch import Tensor
 from hidemia.training.data import Scans, generator, scaled, scan_batch
 from hidemia.training.loop import save_atomically
 from hidemia.training.losses import mia_loss
-from hidemia.training.plain import PlainConfig, PlainNetwork, matched, save_plain
+from hidemia.training.plain import PlainConfig, save_plain
 from hidemia.training.recipes import Recipe
+from hidemia.training.roles import AnyPlain
 from hidemia.training.thresholds import CANDIDATES
 from hidemia.training.validation import balanced_accuracy, dice
 
@@ -56,7 +57,7 @@ GAIN = 1e-4  # what counts as one
 class PlainRun:
     """One training, at one rate and one size, until its plateau."""
 
-    def __init__(self, network: PlainNetwork, rate: float, fabric: Fabric) -> None:
+    def __init__(self, network: AnyPlain, rate: float, fabric: Fabric) -> None:
         self.raw, self.fabric, self.rate = network, fabric, rate
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
         self.network, self.optimizer = fabric.setup(network, optimizer)
@@ -128,7 +129,7 @@ def until_plateau(
 
 
 @torch.no_grad()
-def predictions(network: PlainNetwork, scans: Scans, size_px: int, batch: int = 16) -> Tensor:
+def predictions(network: AnyPlain, scans: Scans, size_px: int, batch: int = 16) -> Tensor:
     """Probabilities for every image of a split: (N, s, s) or (N, K), on the CPU."""
     device, training = next(network.parameters()).device, network.training
     network.eval()
@@ -137,7 +138,7 @@ def predictions(network: PlainNetwork, scans: Scans, size_px: int, batch: int = 
     return torch.cat(parts)
 
 
-def figure_of(network: PlainNetwork, scans: Scans, size_px: int) -> float:
+def figure_of(network: AnyPlain, scans: Scans, size_px: int) -> float:
     """What the best weights are chosen by: mean Dice at 0.5, or balanced accuracy."""
     found = predictions(network, scans, size_px)
     if scans.masks is None:
@@ -145,7 +146,7 @@ def figure_of(network: PlainNetwork, scans: Scans, size_px: int) -> float:
     return dice(found > 0.5, scaled(scans.masks, size_px)[:, 0] > 0.5).mean().item()
 
 
-def with_threshold(network: PlainNetwork, config: PlainConfig, val: Scans) -> PlainConfig:
+def with_threshold(network: AnyPlain, config: PlainConfig, val: Scans) -> PlainConfig:
     """The configuration with the mask's threshold of best mean Dice on the validation split."""
     if val.masks is None:
         return config
@@ -155,11 +156,16 @@ def with_threshold(network: PlainNetwork, config: PlainConfig, val: Scans) -> Pl
 
 
 def train_plain(
-    recipe: Recipe, scans: tuple[Scans, Scans], out: Path, fabric: Fabric, plan: PlainPlan = PLAN
-) -> tuple[PlainNetwork, PlainConfig]:
-    """The plain network of a recipe, from its training and validation scans; writes ``out/weights``."""
+    config: PlainConfig,
+    recipe: Recipe,
+    scans: tuple[Scans, Scans],
+    out: Path,
+    fabric: Fabric,
+    plan: PlainPlan = PLAN,
+) -> tuple[AnyPlain, PlainConfig]:
+    """A plain network for a recipe, from its training and validation scans; writes ``out/weights``."""
     out.mkdir(parents=True, exist_ok=True)
-    config, tried = matched(recipe.model), []
+    tried = []
     for number, rate in enumerate(plan.rates, start=1):
         torch.manual_seed(recipe.seed)
         run = PlainRun(config.build(), rate, fabric)

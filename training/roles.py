@@ -1,4 +1,4 @@
-"""The roles of Fig. 1(c): what every hider and every analyzer gives, whichever paper it comes from.
+"""The roles of Fig. 1: what every hider, analyzer and plain network gives, whichever paper it comes from.
 
 A system is built, trained, saved and exported through these alone. What only one network has, such as the seal of
 `hidemia.training.seal`, is used by the stages made for it.
@@ -46,6 +46,21 @@ class AnyAnalyzer(nn.Module):
     def forward(self, stego: Tensor) -> Tensor:
         """x_mia = M(x_stego): the stego (B, 3, H, W) in [0, 1] -> the reply, before the channel."""
         raise NotImplementedError
+
+
+class AnyPlain(nn.Module):
+    """The same task on the bare image, nothing hidden: (B, 3, H, W) in [0, 1] -> logits, float32.
+
+    Attributes:
+        classes: how many; None where the result is a mask. Then the logits are (B, 1, H, W), else (B, classes).
+    """
+
+    classes: int | None
+
+    def probabilities(self, image: Tensor) -> Tensor:
+        """(B, H, W) of a mask, or (B, K), summing to 1."""
+        logits: Tensor = self(image)
+        return logits.sigmoid()[:, 0] if self.classes is None else logits.softmax(dim=1)
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:

@@ -9,14 +9,16 @@ from torch import nn
 
 from hidemia.export.bundles import export_model
 from hidemia.export.folding import Affine, FlatGroupNorm, folded, stored, with_norm
-from hidemia.export.graphs import Analyze, Hide, Recover
+from hidemia.export.graphs import Analyze, Hide, Plain, Recover, pixels_in
 from hidemia.export.lint import problems
 from hidemia.export.probes import simulated
 from hidemia.export.writing import to_onnx
 from hidemia.runtime import Client, Server
+from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.cmunext import CMUNeXtConfig
 from hidemia.training.deepstega import DeepStegaConfig
 from hidemia.training.hidden import HiddenConfig
+from hidemia.training.plain import matched, vanilla
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.resnet import ResNet50
 from hidemia.training.system import System
@@ -169,6 +171,26 @@ def test_the_graphs_of_a_hider(kind: str) -> None:
     (got,) = onnxruntime.InferenceSession(data).run(None, {"reply": first.numpy(), "sent": second.numpy()})
     (expected,) = recover(first, second)
     np.testing.assert_allclose(got, expected.detach().numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [matched, lambda model: vanilla(model, width=4)], ids=["matched", "vanilla"])
+@pytest.mark.parametrize("task", ["segmentation", "classification"])
+def test_a_plain_network_in_onnxruntime(task: str, make) -> None:
+    config = make(ModelConfig("m", task, ("a", "b", "c"), SIDE, analyzer=AnalyzerConfig(width=8, levels=2)))
+    torch.manual_seed(0)
+    network = lively(config.build()).requires_grad_(requires_grad=False)
+    example, (secret,) = photos(1, 2), photos(1, 3)
+    last = [part for part in network.modules() if isinstance(part, nn.Conv2d | nn.Linear)][-1]
+    logits = network(pixels_in(secret))
+    last.weight /= logits.std()
+    last.bias.copy_((last.bias - logits.mean()) / logits.std())
+    data = to_onnx(Plain(network).eval(), (example[0],), ["secret"], ["probability"], dynamic=True)
+    assert problems(onnx.load_from_string(data)) == []
+    (got,) = onnxruntime.InferenceSession(data).run(None, {"secret": secret.numpy()})
+    expected = network.probabilities(pixels_in(secret)).numpy()
+    assert got.shape == ((3, SIDE, SIDE) if task == "segmentation" else (3, 3))
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("hider", "analyzer"), [("deepstega", "transunet"), ("hidden", "xnet")])

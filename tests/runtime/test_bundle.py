@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from hidemia.runtime import BundleError, Client, Server
+from hidemia.runtime import manifest as manifests
 from hidemia.runtime.bundle import Bundle
 
 
@@ -103,6 +107,38 @@ def test_links_out_of_the_folder(copy, tmp_path):
     (copy / "server" / "manifest.json").symlink_to(tmp_path / "m.json")
     with pytest.raises(BundleError, match=r"manifest\.json: expected a file inside .*, got a link to"):
         Server.load(copy / "server")
+
+
+PARTS = st.sampled_from(["..", ".", "", "in", "out", "loop", "graph.onnx", "..\\", "C:", "~", "%2e%2e", "\u2025", "/"])
+
+
+@settings(max_examples=400, deadline=None)
+@given(parts=st.lists(PARTS, min_size=1, max_size=7))
+@example(parts=["..", "graph.onnx"])
+@example(parts=["out", "graph.onnx"])
+@example(parts=["in", "..", "..", "graph.onnx"])
+@example(parts=["", "etc", "passwd"])
+def test_no_path_of_a_manifest_leaves_the_bundle(tmp_path_factory, tiny, parts):
+    """Files that a way out would reach lie all around, with the hash that the manifest asks for."""
+    root = tmp_path_factory.getbasetemp() / "traversal"
+    bundle = root / "bundle"
+    if not root.exists():
+        (bundle / "in").mkdir(parents=True)
+        for place in (root, root.parent, bundle / "in"):
+            (place / "graph.onnx").write_bytes(b"secret" if place != bundle / "in" else b"inside")
+        (bundle / "out").symlink_to(root)
+        (bundle / "loop").symlink_to(bundle / "in")
+    for content in (b"secret", b"inside"):
+        entry = tiny.graph_entry("analyze", content, [tiny.tensor("stego")], [tiny.tensor("reply")])
+        data = manifests.dump(tiny.make_manifest("server", [entry]))
+        path = json.dumps("/".join(parts)).encode()
+        (bundle / "manifest.json").write_bytes(data.replace(b'"analyze.fp32.onnx"', path))
+        try:
+            opened = Bundle.open(bundle, "server")
+            read = opened.read(opened.manifest.graphs[0])
+        except BundleError:
+            continue
+        assert read == b"inside"
 
 
 def test_a_link_to_a_bundle_is_a_bundle(copy, tmp_path):

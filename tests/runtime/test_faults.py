@@ -5,7 +5,10 @@ Whatever it was: a typed error or the right mask, the identical photo on every a
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 import time
 
 import cv2
@@ -224,6 +227,39 @@ def test_many_secrets_over_a_bad_network(client, wire, pool, tiny):
     with sqlite3.connect(pool.ledger.path) as database:
         assert database.execute("SELECT count(*), count(DISTINCT binding) FROM cover").fetchone() == (4, 4)
     database.close()
+
+
+def damaged(path):
+    path.write_bytes(b"SQLite format 3\0" + bytes(5000))
+
+
+def full(path):
+    """A disk that takes nothing: SQLite makes its journal beside the ledger, and here nothing can be made."""
+    path.mkdir()
+
+
+@pytest.mark.parametrize("fault", [damaged, full])
+def test_a_ledger_that_fails_sends_nothing(serving, model, pool, tmp_path, tiny, fault):
+    """The whole command, in a process of its own: one line, exit code 1, and no photo leaves."""
+    ledger = tmp_path / "own" / "hidemia" / "covers.sqlite"
+    ledger.parent.mkdir(parents=True)
+    fault(ledger)
+    cv2.imwrite(str(tmp_path / "secret.png"), tiny.secret())
+    before = serving.metrics().get("photo_batch_size_sum", 0.0)
+    command = [sys.executable, "-m", "hidemia.runtime.cli", "send", "--client", model.client, "--url", serving.url]
+    command += ["--secret", tmp_path / "secret.png", "--covers", pool.folder, "--out", tmp_path / "mask.png"]
+    done = subprocess.run(
+        list(map(str, command)),
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "own")},
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"hidemia send: {ledger}: expected a ledger of covers that can be written, got: ")
+    assert not (tmp_path / "mask.png").exists()
+    assert serving.metrics().get("photo_batch_size_sum", 0.0) == before
 
 
 def test_the_server_outlives_all_of_it(serving):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -200,3 +203,12 @@ def test_ray_reports_to_nobody():
     import os
 
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_the_keys_are_those_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text(encoding="utf-8")
+    table = page.partition("## Knobs")[2].partition("\n\nA replica")[0]
+    first_cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    told = {key for cell in first_cells for key in re.findall(r"`(\w+)`", cell)}
+    ours = {item.name for kind in (Settings, EngineSettings) for item in fields(kind)}
+    assert told == (ours | set(scale.Options.__struct_fields__)) - {"token"}

@@ -146,6 +146,33 @@ def test_client_certificates(start, model, authority, tmp_path, tiny, rng, clien
     assert "Traceback" not in log
 
 
+def test_one_device_is_shut_out(start, model, authority, tmp_path, tiny, rng, client):
+    """`--client-ca` with the devices' own certificates, one after the other: whose is taken out is not let in."""
+    cert, key = authority.issue("server")
+    first, second = (Authority(tmp_path, name).self_signed() for name in ("first", "second"))
+    known = tmp_path / "devices.pem"
+    cover = tiny.photo(rng)
+
+    def is_let_in(serving, device) -> bool:
+        try:
+            send(client, serving, cover, tiny, ca_file=authority.file, client_cert=device)
+        except TransportError:
+            return False
+        return True
+
+    def trips() -> list[bool]:
+        known.write_text("".join(Path(device[0]).read_text() for device in listed))
+        serving = start("--server", model.server, "--tls-cert", cert, "--tls-key", key, "--client-ca", known)
+        done = [is_let_in(serving, device) for device in (first, second)]
+        serving.stop()
+        return done
+
+    listed = [first, second]
+    assert trips() == [True, True]
+    listed = [second]
+    assert trips() == [False, True]
+
+
 def test_tls_and_token(start, model, authority, tmp_path, tiny, rng, client):
     cert, key = authority.issue("server")
     tls = ("--tls-cert", cert, "--tls-key", key)

@@ -14,7 +14,13 @@ from typing import Any
 from tests.soak.report import markdown
 
 ROOT = Path(__file__).parents[2]
-CODE = ("runtime/**/*.py", "runtime/bundles/**/manifest.json", "tests/soak/*.py")
+CODE = (
+    "runtime/**/*.py",
+    "runtime/bundles/**/manifest.json",
+    "tests/soak/*.py",
+    "tests/process.py",
+    "tests/runtime/conftest.py",
+)
 
 Part = Callable[[float], dict[str, Any]]
 
@@ -60,6 +66,7 @@ def entry(part: Part, code: str, share: float) -> dict[str, Any]:
 
 def write(folder: Path, report: dict[str, Any]) -> None:
     """Write `soak.json` and the page, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
     texts = {"soak.json": json.dumps(report, indent=2) + "\n", "soak.md": markdown(report)}
     for name, text in texts.items():
         partial = folder / f".{name}.partial"

@@ -11,7 +11,7 @@ from hidemia.training.command import train
 from hidemia.training.data import Scans
 from hidemia.training.errors import TrainingError
 from hidemia.training.objective import StageConfig
-from hidemia.training.plain import PlainConfig, PlainNetwork, load_plain, matched, save_plain
+from hidemia.training.plain import PlainConfig, PlainNetwork, load_plain, matched, save_plain, vanilla
 from hidemia.training.plain_training import PlainPlan, PlainRun, figure_of, predictions, train_plain, with_threshold
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
 
@@ -50,6 +50,13 @@ def test_as_many_parameters_as_the_analyzer(name: str) -> None:
         wanted = sum(parameter.numel() for parameter in model.build().analyzer.parameters())
         count = sum(parameter.numel() for parameter in matched(model).build().parameters())
     assert count == pytest.approx(wanted, rel=0.05)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("kvasir", 31_037_633), ("skin", 23_508_032 + 7 * 2049)])
+def test_the_papers_plain_networks(name: str, expected: int) -> None:
+    with torch.device("meta"):
+        network = vanilla(RECIPES[name].model).build()
+    assert sum(parameter.numel() for parameter in network.parameters()) == expected
 
 
 @pytest.mark.parametrize("classes", [None, 3])
@@ -95,8 +102,15 @@ def test_plateau_by_hand() -> None:
     assert (run.best, run.falls) == (0.6, 1)
 
 
+def narrow_vanilla(model: ModelConfig) -> PlainConfig:
+    return vanilla(model, width=2)
+
+
+@pytest.mark.parametrize("choose", [matched, narrow_vanilla])
 @pytest.mark.parametrize("task", ["segmentation", "classification"])
-def test_the_best_rate_goes_on(task: str, scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_rate_goes_on(
+    choose, task: str, scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = dataclasses.replace(RECIPE.model, task=task, classes=("left", "right"))
     if task == "classification":
         scans = Scans(scans.images, None, scans.labels, scans.classes)
@@ -108,7 +122,8 @@ def test_the_best_rate_goes_on(task: str, scans: Scans, tmp_path: Path, monkeypa
         return real(run, train, val, size_px, *rest)
 
     monkeypatch.setattr(plain_training, "until_plateau", watched)
-    network, config = train_plain(dataclasses.replace(RECIPE, model=model), (scans, scans), tmp_path, fabric(), TINY)
+    recipe = dataclasses.replace(RECIPE, model=model)
+    network, config = train_plain(choose(model), recipe, (scans, scans), tmp_path, fabric(), TINY)
     assert rates[:2] == [(1e-3, 32), (1e-2, 32)]
     assert rates[2] == (config.rate / 3, 64)
     assert config.rate in TINY.rates
@@ -118,7 +133,7 @@ def test_the_best_rate_goes_on(task: str, scans: Scans, tmp_path: Path, monkeypa
 
 
 def test_killed_and_resumed_is_undisturbed(scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, _ = train_plain(RECIPE, (scans, scans), tmp_path / "whole", fabric(), TINY)
+    whole, _ = train_plain(matched(RECIPE.model), RECIPE, (scans, scans), tmp_path / "whole", fabric(), TINY)
     real, calls = PlainRun.learn, []
 
     def cut(run: PlainRun, *batch: torch.Tensor) -> None:
@@ -130,8 +145,8 @@ def test_killed_and_resumed_is_undisturbed(scans: Scans, tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(PlainRun, "learn", cut)
         with pytest.raises(KeyboardInterrupt):
-            train_plain(RECIPE, (scans, scans), tmp_path / "cut", fabric(), TINY)
-    resumed, _ = train_plain(RECIPE, (scans, scans), tmp_path / "cut", fabric(), TINY)
+            train_plain(matched(RECIPE.model), RECIPE, (scans, scans), tmp_path / "cut", fabric(), TINY)
+    resumed, _ = train_plain(matched(RECIPE.model), RECIPE, (scans, scans), tmp_path / "cut", fabric(), TINY)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 

@@ -1,0 +1,82 @@
+"""``hidemia table N``: a table of the paper on a data set at hand, trained within a budget."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from hidemia.benchmarks import paper
+from hidemia.benchmarks.cells import Bench, Budget
+from hidemia.benchmarks.plain_network import plain_figures, plain_travel
+from hidemia.benchmarks.tables import TABLES, markdown, printed
+from hidemia.training.index import read_index
+from hidemia.training.recipes import ModelConfig
+
+
+def table(arguments: list[str]) -> int:
+    """Train, measure and write a table of the paper; cells that are there already are taken as they are."""
+    parser = argparse.ArgumentParser(prog="hidemia table", description=table.__doc__)
+    parser.add_argument("number", type=int, choices=sorted(TABLES))
+    parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
+    parser.add_argument("--covers", type=Path, required=True, help="any folder of photos")
+    parser.add_argument("--out", type=Path, default=Path("runs/tables"), help="cells and tables (default runs/tables)")
+    parser.add_argument("--budget", type=int, metavar="STEPS", help="steps a cell (default: as the recipes have it)")
+    parser.add_argument("--size-px", type=int, default=224, help="side of all images, a multiple of 32 (default 224)")
+    parser.add_argument("--rival-width", type=int, help="of the rivals' first level, a multiple of 4 (default: theirs)")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows")
+    parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
+    parser.add_argument("--covers-per-image", type=int, default=5)
+    parser.add_argument("--column", choices=paper.COLUMNS, help="the paper's column to show (default: by the folder)")
+    parser.add_argument("--plain", type=Path, metavar="WEIGHTS", help="Table 1: a plain network to stand beside")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    options = parser.parse_args(arguments)
+    if options.size_px < 32 or options.size_px % 32:
+        parser.error(f"--size-px: expected a multiple of 32, got {options.size_px}")
+    if options.budget is not None and options.budget < 1:
+        parser.error(f"--budget: expected at least 1 step, got {options.budget}")
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("hidemia.training").setLevel(logging.INFO)
+
+    budget = Budget(options.budget, options.size_px, options.rival_width)
+    model = model_of(options.data)
+    cells = TABLES[options.number][0](model, budget)
+    unknown = set(options.rows or ()) - set(cells)
+    if unknown:
+        parser.error(f"--rows: expected some of {', '.join(cells)}, got {', '.join(sorted(unknown))}")
+    folder = options.out / options.data.name
+    bench = Bench(options.data, options.covers, folder, budget, options.device, options.split, options.covers_per_image)
+    results = {name: bench.fill(cell) for name, cell in cells.items() if not options.rows or name in options.rows}
+    if options.plain is not None and options.number == 1:
+        results = {"plain": plain_figures(*plain_travel(options.plain, options.data, options.split)), **results}
+    column = options.column or next((name for name in paper.COLUMNS if name in options.data.name.lower()), None)
+    text = markdown(options.number, results, printed(options.number, column, model.task), note(bench, options.number))
+    (folder / f"table{options.number}.json").write_text(json.dumps(results, indent=2) + "\n")
+    (folder / f"table{options.number}.md").write_text(text)
+    sys.stdout.write(text)
+    return 0
+
+
+def model_of(data: Path) -> ModelConfig:
+    """The task of a data set: outlines where it has masks, else its classes."""
+    rows = read_index(data)
+    if any(row.get("mask") for row in rows):
+        return ModelConfig(data.name)
+    classes = tuple(sorted({row.get("label") or "" for row in rows}))
+    return ModelConfig(data.name, task="classification", classes=classes)
+
+
+def note(bench: Bench, number: int) -> str:
+    """What the figures are to be read with."""
+    budget = bench.budget
+    steps = "the recipes' steps" if budget.steps is None else f"{budget.steps} steps a cell"
+    width = "as published" if budget.width is None else f"narrowed to width {budget.width}"
+    lines = (
+        f"`{bench.data.name}`, split `{bench.split}`, {budget.size_px} px, {bench.covers_per_image} covers an image; "
+        f"{steps}, one seed; rivals {width}. After the 8-bit channel."
+    )
+    if number == 7:
+        lines += " Our GMACs are hide and recover together; the paper's are three passes of what it counts."
+    return lines

@@ -1,0 +1,157 @@
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from hidemia.benchmarks import cells, paper, tables
+from hidemia.benchmarks.cells import Bench, Budget, Cell
+from hidemia.benchmarks.table_command import model_of, table
+from hidemia.benchmarks.tables import TABLES, markdown, printed
+from hidemia.runtime.demo.landscape import photo
+from hidemia.runtime.demo.scan import write_dataset
+from hidemia.training import command
+from hidemia.training.algorithm1 import stages as four_stages
+from hidemia.training.recipes import BUSI, HiderConfig, ModelConfig
+
+MODEL = ModelConfig("busi")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tables")
+    write_dataset(root / "busi", 6, seed=3)
+    index = root / "busi" / "index.csv"
+    head, *rows = index.read_text().splitlines()
+    moved = [row.replace(",train,", ",val,") if i > 3 else row for i, row in enumerate(rows)]
+    index.write_text("\n".join([head, *moved]) + "\n")
+    (root / "covers").mkdir()
+    lines = ["image,split"]
+    for i in range(4):
+        cv2.imwrite(str(root / "covers" / f"{i}.png"), photo(i, 64)[:, :, ::-1])
+        lines.append(f"{i}.png,{'val' if i > 1 else 'train'}")
+    (root / "covers" / "index.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look at the validation split between stages: nothing is chosen by it."""
+    monkeypatch.setattr(command, "validate", lambda *arguments, **options: {})
+
+
+def call(data: Path, number: int, out: Path, *more: str) -> list[str]:
+    return [
+        str(number), "--data", str(data / "busi"), "--covers", str(data / "covers"), "--out", str(out), "--budget", "4",
+        "--size-px", "32", "--covers-per-image", "1", "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", TABLES)
+def test_every_row_of_the_paper_has_a_cell(number: int) -> None:
+    rows = TABLES[number][0](MODEL, Budget())
+    stated = printed(number, "busi", "segmentation")
+    assert set(stated) - {"plain"} <= set(rows)
+    assert set(rows) - set(stated) <= {"residual-all"}  # what is ours
+    assert any(stated.values())
+    for cell in rows.values():
+        assert cell.recipe.model.form == "differential"
+        if cell.recipe.teacher is not None:
+            assert len(four_stages(cell.recipe.teacher.build())) == 4
+
+
+def test_names_of_cells_are_their_own() -> None:
+    """Cells of one name lie in one folder: they must be the same system."""
+    found: dict[str, Cell] = {}
+    for make, _ in TABLES.values():
+        for cell in make(MODEL, Budget()).values():
+            assert found.setdefault(cell.name, cell) == cell
+
+
+def test_a_budget_is_shared_out() -> None:
+    recipe = Budget(steps=100, size_px=96).spent_on(BUSI)
+    assert sum(stage.steps for stage in recipe.stages) == pytest.approx(100, abs=len(recipe.stages))
+    whole = sum(stage.steps for stage in BUSI.stages)
+    for stage, full in zip(recipe.stages, BUSI.stages, strict=True):
+        assert stage.steps == pytest.approx(100 * full.steps / whole, abs=1)
+        assert stage.size_px == min(96, full.size_px)
+    assert recipe.model.image_size_px == 96
+    assert Budget().spent_on(BUSI) == BUSI
+
+
+def test_trained_once(data: Path, tmp_path: Path, quick: None, capsys, monkeypatch) -> None:
+    assert table(call(data, 3, tmp_path, "--rows", "residual-none")) == 0
+    text = capsys.readouterr().out
+    folder = tmp_path / "busi"
+    assert text == (folder / "table3.md").read_text()
+    assert "4 steps a cell" in text
+    assert " / 17.41 |" in text
+    found = json.loads((folder / "table3.json").read_text())["residual-none"]
+    assert found["covers_per_image"] == 1
+    assert found["parameters_hider"] == 1_012_560
+    assert found["gmacs_hide"] == pytest.approx(
+        12.680 * (32 / 224) ** 2 * 10 / 12, rel=0.01
+    )  # without the dead subnets
+
+    monkeypatch.setattr(cells, "run", lambda *arguments: pytest.fail("trained again"))
+    assert table(call(data, 3, tmp_path, "--rows", "residual-none")) == 0
+    assert capsys.readouterr().out == text
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        table([*call(data, 3, tmp_path, "--rows", "residual-none"), "--budget", "5"])
+
+
+def test_pairs_share_a_hider(data: Path, tmp_path: Path, quick: None) -> None:
+    more = ("--rival-width", "4", "--rows", "unet-hidden")
+    assert table(call(data, 1, tmp_path, *more)) == 0
+    assert {path.name for path in (tmp_path / "busi").iterdir()} == {
+        "hider-hidden", "unet-hidden", "table1.md", "table1.json",
+    }  # fmt: skip
+    weights = [
+        (tmp_path / "busi" / name / "weights" / "hider.safetensors").read_bytes()
+        for name in ("hider-hidden", "unet-hidden")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_distillations_share_a_teacher(data: Path, tmp_path: Path, quick: None, monkeypatch) -> None:
+    monkeypatch.setitem(tables.HIDERS, "hinet", HiderConfig(blocks=4, growth=4))
+    trained: list[str] = []
+    bench = Bench(data / "busi", data / "covers", tmp_path, Budget(4, 32), "cpu", covers_per_image=1)
+    real = cells.run
+
+    def run(recipe, data, simulated, covers, out, *rest):
+        trained.extend(path.name for path in sorted(out.glob("*.pt")))
+        return real(recipe, data, simulated, covers, out, *rest)
+
+    monkeypatch.setattr(cells, "run", run)
+    rows = TABLES[7][0](MODEL, bench.budget)
+    features = bench.fill(rows["lightih-features"])
+    assert trained == []
+    functions = bench.fill(rows["lightih-functions"])
+    assert trained == ["1-hide.pt", "2-analyze_frozen.pt"]
+    assert features["parameters_hider"] == functions["parameters_hider"] == 1_012_560
+
+
+def test_task_of_a_data_set(data: Path, tmp_path: Path) -> None:
+    assert model_of(data / "busi").task == "segmentation"
+    (tmp_path / "index.csv").write_text("image,mask,label,split\n0.png,,b,train\n1.png,,a,train\n")
+    model = model_of(tmp_path)
+    assert (model.task, model.classes) == ("classification", ("a", "b"))
+
+
+def test_the_paper_beside_ours() -> None:
+    text = markdown(1, {"hidemia": {"dsc": 0.5, "asd_px": 7.0}}, paper.table1("busi"), "a note")
+    assert "| hidemia | 50 / 74.11 | 7 / 6.76 |" in text
+    assert "| plain | - / 72.85 | - / 6.58 |" in text
+    assert "| cmunext-hidden | - / 63.29 | - / 12.95 |" in text
+    assert "accuracy" not in text
+    ours = tables.shown({"dsc": 0.25, "parameters_hider": 4_050_240, "gmacs_hide": 1.0, "gmacs_recover": 2.0})
+    assert (ours["dsc"], ours["parameters"], ours["gmacs"]) == (25, 4.05024, 3)
+
+
+@pytest.mark.parametrize("wrong", [["--size-px", "50"], ["--budget", "0"], ["--rows", "nonsense"]])
+def test_wrong_call(data: Path, tmp_path: Path, wrong: list[str], capsys) -> None:
+    with pytest.raises(SystemExit) as caught:
+        table([*call(data, 3, tmp_path), *wrong])
+    assert caught.value.code == 2
+    assert "expected" in capsys.readouterr().err
