@@ -46,8 +46,8 @@ LAYERS = ("runtime", "training", "export", "benchmarks")
 WEIGHTS = ("config.json", "hider.safetensors", "analyzer.safetensors")
 VERBS = ("hide", "analyze", "recover")
 FEWEST = 10  # rounds of any group of the whole report
-LARGE = 50_000_000
-"""Parameters above which --quick does not count a network: its export alone takes most of a minute."""
+LARGE = 20_000_000
+"""Parameters above which --quick does not count a network: exporting them takes longer than measuring."""
 
 ABSENT = {
     "attacks": "this report has no attacks on the photos yet. Expect detection: no claim is made beyond the eye",

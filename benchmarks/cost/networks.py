@@ -16,9 +16,17 @@ from torch import Tensor, nn
 
 from hidemia.benchmarks.cost import graph
 from hidemia.benchmarks.plain import plain_export
-from hidemia.training.analyzer import Analyzer, AnalyzerConfig
-from hidemia.training.invertible import InvertibleHider, hinet, light_ih
-from hidemia.training.recipes import RECIPES
+from hidemia.training.deepstega import DeepStegaConfig
+from hidemia.training.invertible import InvertibleHider
+from hidemia.training.recipes import HIDERS, RECIPES, RIVALS
+from hidemia.training.resnet import ResNet50
+from hidemia.training.roles import AnyAnalyzer, AnyHider
+from hidemia.training.unet import UNet
+
+NAMES = {
+    "lightih": "LightIH", "hinet": "HiNet", "deepstega": "DeepStega", "hidden": "HiDDeN",
+    "unet": "U-Net", "transunet": "TransUNet", "xnet": "XNet", "cmunext": "CMUNeXt",
+}  # fmt: skip
 
 COUNTED = ("conv", "matmul", "linear", "addmm", "mm", "bmm", "baddbmm", "einsum")
 """What fvcore calls the operations that the graph's count counts as well; the rest of its count are norms and pools."""
@@ -78,7 +86,7 @@ class Direction(nn.Module):
 class Hiding(nn.Module):
     """H on images, without what a stego does not need."""
 
-    def __init__(self, hider: InvertibleHider) -> None:
+    def __init__(self, hider: AnyHider) -> None:
         super().__init__()
         self.hider = hider
 
@@ -90,7 +98,7 @@ class Hiding(nn.Module):
 class Recovering(nn.Module):
     """R on images, without what a result does not need."""
 
-    def __init__(self, hider: InvertibleHider) -> None:
+    def __init__(self, hider: AnyHider) -> None:
         super().__init__()
         self.hider = hider
 
@@ -100,32 +108,48 @@ class Recovering(nn.Module):
 
 
 def networks(side: int = 224) -> Iterator[Network]:
-    """Every network of the paper that the repository has, at this side of images."""
-    for name, hider in (("HiNet", hinet()), ("LightIH", light_ih())):
-        yield invertible(name, hider, side)
+    """Every network of the paper at this side of images, one at a time: some take more than a gigabyte."""
+    for name, hider in HIDERS.items():
+        yield of_hider(NAMES[name], hider.build(), side)
+    yield of_hider("DeepStega, 24 prepared maps", DeepStegaConfig(prepared=24).build(), side)
     for name, config in (
         ("HideMIA analyzer, shipped width", RECIPES["busi"].model.analyzer),
         ("HideMIA analyzer, paper's width", RECIPES["paper"].model.analyzer),
+        *((NAMES[name], rival) for name, rival in RIVALS.items()),
     ):
-        yield analyzer(name, config, side)
+        yield of_analyzer(name, config.build(side), side)
+    for name, plain in (("U-Net, plain, 1 output", UNet(1)), ("ResNet50, plain, 7 classes", ResNet50(7))):
+        yield of_plain(name, plain, side)
 
 
-def invertible(name: str, hider: InvertibleHider, side: int) -> Network:
-    """A hider of invertible blocks."""
-    bands = torch.zeros(1, 12, side // 2, side // 2)
+def of_hider(name: str, hider: AnyHider, side: int) -> Network:
+    """H and R, and one direction of all blocks where there are blocks."""
     image = torch.zeros(1, 3, side, side)
     parts: dict[str, Callable[[], tuple[nn.Module, Inputs]]] = {
-        "one direction, whole": lambda: (Direction(hider), {"cover": bands, "secret": bands.clone()}),
         "hide": lambda: (Hiding(hider), {"secret": image, "cover": image.clone()}),
         "recover": lambda: (Recovering(hider), {"photo": image}),
     }
+    if isinstance(hider, InvertibleHider):
+        bands = torch.zeros(1, 12, side // 2, side // 2)
+        whole = {"cover": bands, "secret": bands.clone()}
+        parts = {"one direction, whole": lambda: (Direction(hider), whole), **parts}
     return Network(name, _parameters(hider), parts)
 
 
-def analyzer(name: str, config: AnalyzerConfig, side: int) -> Network:
-    """HideMIA's analyzer."""
-    module = Analyzer(config)
-    return Network(name, _parameters(module), {"analyze": lambda: (module, {"stego": torch.zeros(1, 3, side, side)})})
+def of_analyzer(name: str, analyzer: AnyAnalyzer, side: int) -> Network:
+    """M."""
+    return _of_image(name, "analyze", analyzer, side)
+
+
+def of_plain(name: str, network: nn.Module, side: int) -> Network:
+    """The task on the bare medical image."""
+    return _of_image(name, "the task, nothing hidden", network, side)
+
+
+def _of_image(name: str, part: str, module: nn.Module, side: int) -> Network:
+    # Not zeros: some of the networks scale an image by its range.
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return Network(name, _parameters(module), {part: lambda: (module, {"image": image})})
 
 
 def counts(network: Network) -> list[Count]:

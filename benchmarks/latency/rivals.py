@@ -52,7 +52,7 @@ def of_bundle(bundle: Bundle, verb: str, batch: int, threads: int) -> list[Rival
 def _of_graph(bundle: Bundle, graph: Graph, backend: str, batch: int, threads: int) -> Rival:
     reason = ""
     if backend in ENGINES_OF_GPUS:
-        reason = "needs an NVIDIA GPU; `make check-gpu` measures there"
+        reason = "needs an NVIDIA GPU; make check-gpu measures there"
     elif backend not in installed():
         reason = f"{backend} is not installed"
     return Rival(

@@ -25,6 +25,8 @@ from hidemia.benchmarks.timing import SETTLE_S
 PATIENCE_S = 600.0
 """For one answer: compiling takes minutes on a small machine."""
 
+END_S = 10.0
+
 A = TypeVar("A", Ready, Ran)
 
 
@@ -86,9 +88,11 @@ class Process:
         return msgspec.json.decode(answer, type=kind)
 
     def _last_line(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_S)  # its answers end before it has written why
         self._log.seek(0)
         lines = [line.strip() for line in self._log.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        return lines[-1][:300] if lines else f"ended with exit code {self._process.wait()} and no word"
+        return lines[-1][:300] if lines else f"ended with exit code {self._process.poll()} and no word"
 
     def _output(self) -> NDArray[Any] | None:
         """What it computed first, where it computes on images."""

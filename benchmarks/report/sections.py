@@ -94,7 +94,7 @@ def warnings(report: Report) -> list[str]:
         if limit.unsteadiness > STEADY
     ]
     if report.method.quick:
-        found.append("A quick run: few rounds. `make report` measures all of it.")
+        found.append("A quick run: few rounds. All of it is measured by make report.")
     return found
 
 

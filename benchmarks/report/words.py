@@ -55,11 +55,13 @@ INTRODUCTIONS = {
         "what nobody needs, recover from two photos, and some have fewer multiplications."
     ),
     "table7": (
-        "Three rows of the paper's table are exactly three times a forward pass. That fits a count on a batch of "
-        "three, or forward and backward counted as 1 and 2; it is not hide and recover, which would be two. Which one "
-        "it is, the paper does not say. Its rows are also not like for like: HiNet and LightIH count one direction, "
-        "HiDDeN and DeepStega count hiding and revealing. So hide, recover and their sum stand here for all. G are "
-        "10^9 multiply-adds as fvcore counts them, norms included; M are 10^6 parameters."
+        "HiNet, LightIH and HiDDeN in the paper's table are exactly three times a forward pass. That fits a count "
+        "on a batch of three, or forward and backward counted as 1 and 2; it is not hide and recover, which would "
+        "be two. Which one it is, the paper does not say. Its rows are also not like for like: HiNet and LightIH "
+        "count one direction, HiDDeN and DeepStega count hiding and revealing. So hide, recover and their sum stand"
+        " here for all. DeepStega as published does not fit; with 24 maps of the secret instead of 7 it does, which"
+        " is a fit and no evidence. G are 10^9 multiply-adds as fvcore counts them, norms included; M are 10^6 "
+        "parameters."
     ),
     "visibility": "Simulated scans in simulated photos, after PNG. Differences are signed, amplified, around mid grey.",
     "failures": "Everything that was to be here and is not.",

@@ -59,7 +59,7 @@ def test_the_papers_other_rows(name, part, multiply_adds, others):
 
 
 def test_what_is_not_counted_has_a_reason_in_table_7():
-    assert row(tables.table7(sample()), "DeepStega")["against the paper"] == "not in this repository yet"
+    assert row(tables.table7(sample()), "DeepStega")["against the paper"] == "not counted in this run"
     assert row(tables.table7(sample()), "HiNet")["against the paper"] == "left out by --quick"
 
 
