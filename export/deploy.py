@@ -51,8 +51,8 @@ class MixedConv(nn.Module):
         factor, offset = folded(norm)
         self.gate, self.k, self.side = conv.gate, conv.k, conv.side
         self.shape = (*conv.weight.shape[:2], conv.side, conv.side)
-        self.weight = nn.Parameter(conv.weight.flatten(2).flatten(0, 1))  # (O I, 9)
-        self.factor = nn.Parameter(factor[:, None, None, None].expand(-1, conv.weight.shape[1], 1, 1).reshape(-1, 1))
+        self.weight = nn.Parameter(conv.weight.flatten(1))  # (O, I 9)
+        self.factor = nn.Parameter(factor[:, None])
         self.bias = nn.Parameter(offset)
         self.vanilla = nn.Parameter(conv.maps[0].T.contiguous())  # (9, side^2)
         differences = conv.maps[list(conv.candidates)].transpose(1, 2)  # (n, 9, side^2)
@@ -61,7 +61,7 @@ class MixedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         g = gate_weights(self.gate, x, self.k)  # (1, n)
         mixed = self.vanilla + (g @ self.differences).reshape(9, self.side**2)
-        kernel = ((self.weight * self.factor) @ mixed).reshape(self.shape)
+        kernel = ((self.weight * self.factor).reshape(-1, 9) @ mixed).reshape(self.shape)
         return F.relu(F.conv2d(x, kernel, self.bias, padding=self.side // 2))
 
 
@@ -73,8 +73,8 @@ class BranchedConv(nn.Module):
         factor, offset = folded(norm)
         self.gate, self.k = conv.gate, conv.k
         self.outputs, self.inputs = conv.weight.shape[:2]
-        self.weight = nn.Parameter(conv.weight.flatten(2).flatten(0, 1))  # (O I, 9)
-        self.factor = nn.Parameter(factor[:, None, None, None].expand(-1, self.inputs, 1, 1).reshape(-1, 1))
+        self.weight = nn.Parameter(conv.weight.flatten(1))  # (O, I 9)
+        self.factor = nn.Parameter(factor[:, None])
         self.bias = nn.Parameter(offset)
         maps = torch.cat([conv.maps[:1], -conv.strength * conv.maps[list(conv.candidates)]])
         self.groups = [supports for supports in by_support(maps) if supports]
@@ -85,7 +85,7 @@ class BranchedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         g = torch.split(gate_weights(self.gate, x, self.k)[:, :, None, None], 1, dim=1)
-        weight = self.weight * self.factor
+        weight = (self.weight * self.factor).reshape(-1, 9)
         total: Tensor | None = None
         for (box, members), maps in zip(self.groups, self.maps, strict=True):
             kernels = (weight @ maps).reshape(self.outputs, self.inputs, len(members), *box)

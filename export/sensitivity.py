@@ -23,13 +23,13 @@ from onnx import ModelProto
 from hidemia.export.bundles import traced
 from hidemia.export.calibration import Calibration, Effect, GraphCalibration, collect, save, weights_sha256
 from hidemia.export.nodes import simplified
-from hidemia.export.parity import runner
+from hidemia.export.parity import BACKENDS, engines, runner
 from hidemia.export.probes import Probes, real
 from hidemia.export.quantize import Range, quantised
 from hidemia.export.trip import BUDGETS, Figures, Run, known, losses, travel
 from hidemia.export.variants import convolution_groups
 from hidemia.runtime.errors import HidemiaError
-from hidemia.runtime.manifest import Verb
+from hidemia.runtime.manifest import Graph, Verb
 from hidemia.training.weights import load_weights
 
 VERBS: tuple[Verb, ...] = ("hide", "analyze", "recover")
@@ -40,16 +40,30 @@ STEP = 0.25  # share of a graph's noise that one step takes out
 
 @dataclass(frozen=True)
 class Model:
-    """The FP32 graphs of a model, what runs them, and their ranges, each by verb."""
+    """The FP32 graphs of a model, what runs them, and their ranges, each by verb; `everywhere` by engine first."""
 
     graphs: dict[Verb, ModelProto]
-    runs: dict[Verb, Run]
+    entries: dict[Verb, Graph]
+    everywhere: dict[str, dict[Verb, Run]]
     ranges: dict[Verb, dict[str, Range]]
     threshold: float | None
 
+    @property
+    def runs(self) -> dict[Verb, Run]:
+        """In ONNX Runtime."""
+        return self.everywhere["onnxruntime"]
+
     def rounded(self, verb: Verb, convolutions: set[str]) -> Run:
-        """A graph with these convolutions in 8 bits."""
-        return runner(quantised(self.graphs[verb], self.ranges[verb], convolutions).SerializeToString())
+        """A graph with these convolutions in 8 bits, in ONNX Runtime."""
+        return runner(self._rounded(verb, convolutions))
+
+    def rounded_everywhere(self, verb: Verb, convolutions: set[str]) -> dict[str, Run]:
+        """The same in every engine: each rounds in places of its own."""
+        return engines(self._rounded(verb, convolutions), self.entries[verb])
+
+    def _rounded(self, verb: Verb, convolutions: set[str]) -> bytes:
+        data: bytes = quantised(self.graphs[verb], self.ranges[verb], convolutions).SerializeToString()
+        return data
 
 
 def calibrate(
@@ -72,14 +86,19 @@ def calibrate(
     paths: dict[Verb, str] = {
         "hide": "hide.fp32.onnx", "analyze": "analyze.fp32.any.onnx", "recover": "recover.fp32.onnx"
     }  # fmt: skip
+    entries = {verb: made[path][1].graph for verb, path in paths.items()}
     graphs = {verb: simplified(onnx.load_from_string(made[path][1].data)) for verb, path in paths.items()}
-    runs: dict[Verb, Run] = {verb: Remembered(runner(graph.SerializeToString())) for verb, graph in graphs.items()}
-    if "analyze.fp32.one.onnx" in made:  # the same function, in less time
-        runs["analyze"] = Remembered(runner(made["analyze.fp32.one.onnx"][1].data))
+    # In FP32 the form `one` of an analyzer that has it is the same function, in less time.
+    quick = {verb: made.get(path.replace(".any.", ".one."), made[path])[1] for verb, path in paths.items()}
+    opened = {verb: engines(item.data, item.graph) for verb, item in quick.items()}
+    everywhere: dict[str, dict[Verb, Run]] = {
+        name: {verb: Remembered(opened[verb][name]) for verb in VERBS} for name in BACKENDS
+    }
+    runs = everywhere["onnxruntime"]
     ranges = ranges_of(graphs, runs, real(data, covers, config, RANGE_IMAGES, "train"))
     yield f"ranges of {sum(map(len, ranges.values()))} tensors on {RANGE_IMAGES} images of train"
     threshold = config.mask_threshold if config.task == "segmentation" else None
-    model = Model(graphs, runs, ranges, threshold)
+    model = Model(graphs, entries, everywhere, ranges, threshold)
     probes = real(data, covers, config, effect_images)
     reference, found = travel(runs, probes, threshold)
     effects: dict[Verb, list[Effect]] = {}
@@ -190,8 +209,12 @@ class Choice:
     def __init__(self, model: Model, effects: Mapping[Verb, list[Effect]], probes: Probes) -> None:
         self.full: dict[Verb, list[str]] = {verb: [] for verb in VERBS}
         self._model, self._effects = model, effects
-        self._reference, found = travel(model.runs, probes, model.threshold)
-        self._probes = known(probes, found, model.threshold)
+        self._reference: dict[str, Figures] = {}
+        for name, runs in model.everywhere.items():
+            self._reference[name], found = travel(runs, probes, model.threshold)
+            if name == BACKENDS[0]:
+                probes = known(probes, found, model.threshold)
+        self._probes = probes
 
     def make(self) -> Iterator[str]:
         """Choose; yields a line for each step."""
@@ -218,10 +241,15 @@ class Choice:
             yield f"left in FP32 for {worst}: {', '.join(groups)} of {verb}"
 
     def _losses(self, *verbs: Verb) -> dict[str, float]:
-        """Shares of the budget that are used when these graphs are rounded as far as is chosen."""
-        rounded = {verb: self._model.rounded(verb, self._convolutions(verb)) for verb in verbs}
-        got, _ = travel(self._model.runs | rounded, self._probes, self._model.threshold)
-        return losses(self._reference, got, BUDGETS["int8"])
+        """Shares of the budget that are used when these graphs are rounded as far as is chosen, in the worst engine."""
+        rounded = {verb: self._model.rounded_everywhere(verb, self._convolutions(verb)) for verb in verbs}
+        worst: dict[str, float] = {}
+        for name, runs in self._model.everywhere.items():
+            mine = runs | {verb: everywhere[name] for verb, everywhere in rounded.items()}
+            got, _ = travel(mine, self._probes, self._model.threshold)
+            for figure, share in losses(self._reference[name], got, BUDGETS["int8"]).items():
+                worst[figure] = max(share, worst.get(figure, share))
+        return worst
 
     def _convolutions(self, verb: Verb) -> set[str]:
         groups = convolution_groups(self._model.graphs[verb])

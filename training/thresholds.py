@@ -10,7 +10,7 @@ from torch import Tensor
 from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, scaled
 from hidemia.training.recipes import ModelConfig
-from hidemia.training.seal import SEALED, TILES, agreement
+from hidemia.training.seal import SEALED, agreement
 from hidemia.training.system import System
 from hidemia.training.validation import dice, psnr_db
 
@@ -24,8 +24,7 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
 
     The mask's threshold is the candidate with the best mean Dice. A reply must differ from what was sent in at
     least a quarter of the share of values that the least changed one differs in, and lie at most 6 dB further
-    from it than the most changed one. Of its tiles as many must carry the seal as in the least sealed reply, less
-    two of the 64.
+    from it than the most changed one. The share of its tiles that must carry the seal: see `seal_limit`.
     """
     system.eval()
     distances, changes, overlaps, sealed = [], [], [], []
@@ -50,5 +49,13 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         mask_threshold=round(threshold, 3),
         reply_min_psnr_db=round(torch.cat(distances).min().item() - MARGIN_DB, 1),
         reply_min_changed_share=round(torch.stack(changes).min().item() / 4, 4),
-        reply_min_seal_share=max(0.5, min(sealed) - 2 / TILES**2) if sealed else None,
+        reply_min_seal_share=seal_limit(min(sealed)) if sealed else None,
     )
+
+
+def seal_limit(least: float) -> float:
+    """The share of tiles that must carry the seal, from that of the least sealed honest reply; both in 0..1.
+
+    It lies half way down to what a reply with a quarter cut out still carries, and never below a half.
+    """
+    return round(max(0.5, (0.75 + least) / 2), 4)

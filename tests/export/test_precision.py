@@ -15,7 +15,7 @@ from hidemia.export.calibration import Calibration, GraphCalibration
 from hidemia.export.command import export
 from hidemia.export.lint import problems
 from hidemia.export.nodes import simplified
-from hidemia.export.parity import runner
+from hidemia.export.parity import BACKENDS, engines
 from hidemia.export.probes import simulated
 from hidemia.export.sensitivity import Choice, Model, Noise, Remembered, measured, ranges_of
 from hidemia.export.trip import BUDGETS, Budget, travel
@@ -34,8 +34,11 @@ def model():
     config = micro_config()
     made = traced(micro_system(config), config)
     graphs = {verb: simplified(onnx.load_from_string(made[path][1].data)) for verb, path in FILES.items()}
-    runs = {verb: Remembered(runner(graph.SerializeToString())) for verb, graph in graphs.items()}
-    return Model(graphs, runs, ranges_of(graphs, runs, PROBES), config.mask_threshold)
+    entries = {verb: made[path][1].graph for verb, path in FILES.items()}
+    opened = {verb: engines(graphs[verb].SerializeToString(), entries[verb]) for verb in FILES}
+    everywhere = {name: {verb: Remembered(opened[verb][name]) for verb in FILES} for name in BACKENDS}
+    ranges = ranges_of(graphs, everywhere["onnxruntime"], PROBES)
+    return Model(graphs, entries, everywhere, ranges, config.mask_threshold)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hidemia.training.data import Scans
 from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.system import Trip
-from hidemia.training.thresholds import CANDIDATES, MARGIN_DB, with_thresholds
+from hidemia.training.thresholds import CANDIDATES, MARGIN_DB, seal_limit, with_thresholds
 
 MODEL = ModelConfig("m", image_size_px=32, form="printed")
 
@@ -71,3 +71,8 @@ def test_nothing_else_is_touched() -> None:
     config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(200, (2,)), COVERS)
     for name in ("name", "task", "classes", "image_size_px", "form", "hider", "analyzer"):
         assert getattr(config, name) == getattr(MODEL, name)
+
+
+def test_the_limit_of_the_seal_lies_between_a_whole_reply_and_one_with_a_quarter_cut_out():
+    assert seal_limit(0.9) == pytest.approx(0.825)
+    assert seal_limit(0.1) == 0.5
