@@ -86,6 +86,7 @@ def export_model(
     *,
     public_key: bool,
     precisions: Sequence[Precision] | None = None,
+    server_precisions: Sequence[Precision] = PRECISIONS,
     key: str | None = None,
 ) -> Export:
     """Write ``out/client`` and ``out/server`` from a folder of weights.
@@ -96,6 +97,7 @@ def export_model(
         probes: trips that every graph and every precision is checked with.
         public_key: whether the weights are published, so that anyone can recover.
         precisions: FP32, the reference, and what is wanted beside it; what the weights allow when None.
+        server_precisions: of these, what the server's bundle keeps; an analyzer is large. All are proven.
         key: what this export depends on, see `hidemia.export.freshness`; kept in ``measured.json``.
 
     Returns:
@@ -117,7 +119,12 @@ def export_model(
         pair_id = _sha256("".join(hashes.values()).encode())
         halves: tuple[tuple[Role, str], ...] = (("client", "hider"), ("server", "analyzer"))
         for role, part in halves:
-            mine = [item for item in export.graphs if item.graph.verb in manifests.VERBS[role]]
+            kept = PRECISIONS if role == "client" else server_precisions
+            mine = [
+                item
+                for item in export.graphs
+                if item.graph.verb in manifests.VERBS[role] and item.graph.precision in kept
+            ]
             manifest = _manifest(config, role, pair_id, mine, {part: hashes[part]}, public_key=public_key)
             _write_bundle(folder / role, manifest, mine, export.trips, len(probes), key)
     return export

@@ -37,6 +37,13 @@ def export(arguments: list[str]) -> int:
         help="fp32 and what is wanted beside it; all that the weights allow if left out",
     )
     parser.add_argument(
+        "--server-precision",
+        type=_precisions,
+        default=PRECISIONS,
+        metavar="fp32,fp16,int8",
+        help="of these, what the server bundle keeps; all if left out",
+    )
+    parser.add_argument(
         "--private",
         action="store_true",
         help="these weights are yours alone: allow sending beyond this machine",
@@ -65,7 +72,12 @@ def _export(options: argparse.Namespace) -> int:
     _, config = load_weights(options.weights)
     precisions = options.precision or tuple(offered(options.weights))
     images = (read_rows(options.data, "val"), photo_rows(options.covers, "val")) if options.data else ()
-    key = export_key(options.weights, {"precisions": precisions, "public_key": not options.private}, images)
+    settings = {
+        "precisions": precisions,
+        "server_precisions": options.server_precision,
+        "public_key": not options.private,
+    }
+    key = export_key(options.weights, settings, images)
     if is_fresh(options.out, key):
         sys.stdout.write(
             f"{options.out}: up to date, made of the same weights, code, settings and environment; nothing to do\n"
@@ -73,8 +85,9 @@ def _export(options: argparse.Namespace) -> int:
         return _finish(options.out, triton_wanted=options.triton)
     probes = real(options.data, options.covers, config) if options.data else simulated(SIMULATED, config.image_size_px)
     made = export_model(
-        options.weights, options.out, probes, public_key=not options.private, precisions=precisions, key=key
-    )
+        options.weights, options.out, probes, public_key=not options.private,
+        precisions=precisions, server_precisions=options.server_precision, key=key,
+    )  # fmt: skip
     _tell(made, f"{len(probes)} images ({'of val' if options.data else 'simulated'})")
     sys.stdout.write(f"{options.out}: client and server bundles\n")
     return _finish(options.out, triton_wanted=options.triton)
