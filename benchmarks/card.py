@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hidemia.benchmarks.pages import renewed
 from hidemia.training.recipes import RECIPES, Recipe
-
-BEGIN, END = "<!-- figures: python -m hidemia.benchmarks.card -->", "<!-- end of figures -->"
 
 Figures = dict[str, float | int | str]
 
@@ -94,19 +93,12 @@ its own pair and keeps it private.
 """
 
 
-def between_markers(text: str, content: str) -> str:
-    """Replace what lies between the markers."""
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    return f"{head}{BEGIN}\n\n{content}\n\n{END}{tail}"
-
-
 def main() -> None:
     """Write the card and the README's table."""
     weights, readme = Path("weights/busi"), Path("README.md")
     figures = json.loads((weights / "figures.json").read_text())
     (weights / "MODEL_CARD.md").write_text(card(RECIPES["busi"], figures))
-    readme.write_text(between_markers(readme.read_text(), table(figures)))
+    readme.write_text(renewed(readme.read_text(), "card", [table(figures)]))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import torch
 from hidemia.benchmarks import plain
 from hidemia.benchmarks.contenders import ENGINES, Feed, installed
 from hidemia.benchmarks.environment import environment
+from hidemia.benchmarks.pages import renewed
 from hidemia.benchmarks.report.document import Environment
 from hidemia.benchmarks.timing import Run, interleaved, medians
 from hidemia.export.probes import simulated
@@ -31,7 +32,6 @@ from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
 DOCS = Path(__file__).parents[1] / "docs"
-BEGIN, END = "<!-- figures: python -m hidemia.benchmarks.forms -->", "<!-- end of figures -->"
 BATCHES = {"hide": (1,), "recover": (1,), "analyze": (1, 8)}
 ROLES: dict[Verb, Role] = {"hide": "client", "recover": "client", "analyze": "server"}
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -146,12 +146,6 @@ def _fastest(times: Sequence[Timed], column: tuple[Verb, str, int]) -> str:
     return min(exact, key=lambda time: time.ms_a_photo).form
 
 
-def written(page: str, rows: Sequence[str]) -> str:
-    """The page with these rows between its markers."""
-    before, rest = page.split(BEGIN)
-    return before + BEGIN + "\n\n" + "\n".join(rows) + "\n\n" + END + rest.split(END)[1]
-
-
 def caption(forms: Forms) -> str:
     """The line under a table."""
     return (
@@ -183,7 +177,7 @@ def main(arguments: list[str]) -> int:
     for page, verbs in (("modc.md", ("analyze",)), ("hider.md", ("hide", "recover"))):
         rows = [*table(times, verbs), "", caption(forms)]  # type: ignore[arg-type]
         file = options.docs / page
-        file.write_text(written(file.read_text(), rows))
+        file.write_text(renewed(file.read_text(), "forms", rows))
         sys.stdout.write("\n".join(rows) + "\n\n")
     return 0
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -26,9 +27,11 @@ from rich.progress import track
 from scipy.stats import beta
 
 from hidemia.benchmarks.evaluate import covers_of
+from hidemia.benchmarks.pages import renewed
 from hidemia.runtime import Client, Server, photo, png
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import ReplyError
+from hidemia.runtime.manifest import Precision
 from hidemia.training.index import photo_rows, read_rows
 
 Image = NDArray[np.uint8]
@@ -198,10 +201,13 @@ def main() -> None:
     parser.add_argument("--covers-per-image", type=int, default=16)
     parser.add_argument("--per-trip", type=int, default=2, help="offences offered on each trip (default 2)")
     parser.add_argument("--engine", default="onnxruntime")
+    parser.add_argument("--precision", choices=get_args(Precision), help="of both bundles (default: their first)")
     parser.add_argument("--json", type=Path, help="write the rates here as well")
+    parser.add_argument("--page", type=Path, help="and their table into this page, such as docs/integrity.md")
     options = parser.parse_args()
     engine = EngineSettings(backend=options.engine)
-    client, server = Client.load(options.client, engine=engine), Server.load(options.server, engine=engine)
+    client = Client.load(options.client, precision=options.precision, engine=engine)
+    server = Server.load(options.server, precision=options.precision, engine=engine)
     offences = OFFENCES
     if options.other_server:
         offences = (*OFFENCES, other_model(Server.load(options.other_server, engine=engine)))
@@ -216,7 +222,13 @@ def main() -> None:
     found = measure(client, iter(trips), offences, options.per_trip)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
-    sys.stdout.write(table(found) + "\n")
+    text = table(found)
+    if options.page:
+        shown = (
+            f"Split `{options.split}`, {options.precision or client.manifest.graphs[0].precision}, {options.engine}:"
+        )
+        options.page.write_text(renewed(options.page.read_text(), "integrity", [shown, "", text]))
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.benchmarks.evaluate import figures, travel
+from hidemia.benchmarks.pages import renewed
 from hidemia.runtime import Client, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Graph
 
-BEGIN, END = "<!-- figures: python -m hidemia.benchmarks.precision -->", "<!-- end of figures -->"
 PAGE = Path(__file__).parents[1] / "docs" / "precision.md"
 RUNS = 9
 
@@ -102,12 +102,6 @@ def median_ms(run: Run, feed: Mapping[str, NDArray[np.uint8]]) -> float:
     return statistics.median(times[2:])
 
 
-def written(page: str, rows: list[str]) -> str:
-    """The page with these rows between its markers."""
-    before, rest = page.split(BEGIN)
-    return before + BEGIN + "\n" + "\n".join(rows) + "\n" + END + rest.split(END)[1]
-
-
 def main(arguments: list[str]) -> int:
     """The command of this module; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.precision", description=__doc__)
@@ -121,7 +115,7 @@ def main(arguments: list[str]) -> int:
     if options.data and options.covers:
         found = figures_table(options.client, options.server, options.data, options.covers, options.covers_per_image)
         rows = [*found, "", *rows]
-        PAGE.write_text(written(PAGE.read_text(), rows))
+        PAGE.write_text(renewed(PAGE.read_text(), "precision", rows))
     sys.stdout.write("\n".join(rows) + "\n")
     return 0
 

@@ -1,7 +1,8 @@
 import json
 from pathlib import Path
 
-from hidemia.benchmarks.card import between_markers, card, table
+from hidemia.benchmarks.card import card, table
+from hidemia.benchmarks.pages import renewed
 from hidemia.training.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -11,7 +12,7 @@ FIGURES = json.loads((ROOT / "weights" / "busi" / "figures.json").read_text())
 def test_card_and_readme_say_what_was_measured():
     assert (ROOT / "weights" / "busi" / "MODEL_CARD.md").read_text() == card(RECIPES["busi"], FIGURES)
     readme = (ROOT / "README.md").read_text()
-    assert between_markers(readme, table(FIGURES)) == readme
+    assert renewed(readme, "card", [table(FIGURES)]) == readme
 
 
 def test_the_table_follows_the_figures():

@@ -1,6 +1,4 @@
-import pytest
-
-from hidemia.benchmarks.forms import BEGIN, END, Timed, table, written
+from hidemia.benchmarks.forms import Timed, table
 
 TIMES = [
     Timed("analyze", "one", "onnxruntime", 1, 10.04, chosen=True),
@@ -20,11 +18,3 @@ def test_the_choice_is_bold_and_the_fastest_exact_form_has_a_star():
         "| any | 12.0 | **11.0** * |",
         "| plain convolutions | 9.0 | 8.0 |",
     ]
-
-
-def test_only_what_lies_between_the_markers_is_replaced():
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert written(page, ["new"]) == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
-    assert written(written(page, ["old"]), ["new"]) == written(page, ["new"])
-    with pytest.raises(ValueError, match="unpack"):
-        written("no markers", ["new"])

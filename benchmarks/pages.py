@@ -1,0 +1,25 @@
+"""Figures on a page of the documents: what stands between two marks is written by the command that the first names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+END = "<!-- end of figures -->"
+
+
+def begin(module: str) -> str:
+    """The mark of a module of this layer, such as ``card``."""
+    return f"<!-- figures: python -m hidemia.benchmarks.{module} -->"
+
+
+def renewed(page: str, module: str, lines: Sequence[str]) -> str:
+    """The page with these lines between the module's marks.
+
+    Raises:
+        ValueError: the page lacks the marks.
+    """
+    before, mark, rest = page.partition(begin(module))
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise ValueError(f"expected a page with {begin(module)} and {END}, got one without; put them where it belongs")
+    return "\n".join([before + mark, "", *lines, "", end + after])
