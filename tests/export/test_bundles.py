@@ -106,7 +106,7 @@ def test_measured_stays_out_of_the_manifest(bundles):
         assert one[engine]["parity"]["probes"] == 2
         assert one[engine]["latency_ms_batch_1"] > 0
         assert measured["environment"][engine]
-        assert measured["trips"]["fp16"][engine].keys() == {"stego_psnr_db", "reply_psnr_db", "task"}
+        assert measured["trips"]["fp16"][engine].keys() == {"stego_psnr_db", "reply_psnr_db", "task", "sealed"}
     assert measured["trips"]["images"] == 2
     assert "latency" not in (bundles / "server" / "manifest.json").read_text()
 
