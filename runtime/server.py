@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from hidemia.runtime.arrays import Image, check_photo
 from hidemia.runtime.bundle import Bundle
-from hidemia.runtime.engine import Engine, EngineSettings, open_engines
+from hidemia.runtime.engine import Engine, EngineSettings, open_engines, usable_threads
 from hidemia.runtime.errors import EngineError, ImageError
 from hidemia.runtime.manifest import Graph, Manifest, Precision
+from hidemia.runtime.side_by_side import SideBySide
 
 __all__ = ["Server"]
 
@@ -57,8 +60,14 @@ class Server:
         ]
         if settings.device == "cpu":
             graphs = [chosen]  # photo by photo through the mixed kernel is faster there (docs/modc.md), and smaller
-        engines = open_engines(bundle, graphs, settings)
-        return cls(bundle.manifest, list(zip(graphs, engines, strict=True)), manifest_sha256=bundle.manifest_sha256)
+        pairs = list(zip(graphs, open_engines(bundle, graphs, settings), strict=True))
+        try:
+            pairs += _side_by_side(bundle, chosen, settings)
+        except BaseException:
+            for _, opened in pairs:
+                opened.close()
+            raise
+        return cls(bundle.manifest, pairs, manifest_sha256=bundle.manifest_sha256)
 
     @property
     def image_size_px(self) -> int:
@@ -117,3 +126,12 @@ class Server:
         if not smaller:
             raise EngineError(f"analyze: expected a graph for batch {batch}, got none; export the bundle again")
         return max(smaller, key=lambda pair: pair[0].batch[1] or 0)
+
+
+def _side_by_side(bundle: Bundle, graph: Graph, settings: EngineSettings) -> list[tuple[Graph, Engine]]:
+    """What takes batches where a graph takes single photos: ONNX Runtime on several threads of a CPU."""
+    threads = settings.threads or usable_threads()
+    if settings.backend != "onnxruntime" or settings.device != "cpu" or graph.serves(2) or threads < 2:
+        return []
+    (single,) = open_engines(bundle, [graph], dataclasses.replace(settings, threads=1))
+    return [(msgspec.structs.replace(graph, batch=(2, None)), SideBySide(single, threads))]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hidemia.runtime import ImageError, Server
+from hidemia.runtime import EngineError, ImageError, Server
 from hidemia.runtime.engine import EngineSettings
 
 
@@ -47,3 +47,45 @@ def test_several_graphs_share_the_work(tiny, tmp_path, rng):
     with Server.load(tmp_path, engine=EngineSettings(threads=1)) as server:
         for count in range(1, 8):
             assert np.array_equal(server.analyze(photos[:count]), expected(photos[:count]))
+
+
+def single_photos(tiny, folder):
+    """A server bundle whose one graph takes single photos."""
+    from hidemia.runtime import manifest as manifests
+
+    data = tiny.analyze_graph()
+    tensors = [tiny.tensor("stego")], [tiny.tensor("reply")]
+    graph = tiny.graph_entry("analyze", data, *tensors, path="one.onnx", batch=(1, 1), form="one")
+    (folder / graph.path).write_bytes(data)
+    (folder / "manifest.json").write_bytes(manifests.dump(tiny.make_manifest("server", [graph])))
+    return folder
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_photos_side_by_side_come_back_in_order(tiny, tmp_path, rng, threads):
+    photos = rng.integers(0, 256, (7, 64, 64, 3), np.uint8)
+    with Server.load(single_photos(tiny, tmp_path), engine=EngineSettings(threads=threads)) as server:
+        for count in range(1, 8):
+            assert np.array_equal(server.analyze(photos[:count]), expected(photos[:count]))
+    for count in (1, 4):
+        with pytest.raises(EngineError, match="closed"):
+            server.analyze(photos[:count])
+
+
+def test_an_engine_that_cannot_be_opened_leaves_none_open(tiny, tmp_path, monkeypatch):
+    from hidemia.runtime import onnx_engine
+
+    opened = []
+
+    class Refused(onnx_engine.OnnxEngine):
+        def __init__(self, *arguments, **settings):
+            super().__init__(*arguments, **settings)
+            opened.append(self)
+            if len(opened) == 2:
+                raise EngineError("no memory left")
+
+    monkeypatch.setattr(onnx_engine, "OnnxEngine", Refused)
+    with pytest.raises(EngineError, match="no memory left"):
+        Server.load(single_photos(tiny, tmp_path), engine=EngineSettings(threads=2))
+    with pytest.raises(EngineError, match="closed"):
+        opened[0].run({})
