@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,15 @@ from rich.table import Table
 from hidemia.benchmarks import plain, probing, targets
 from hidemia.benchmarks.assembly import Plan, SpeedTable, assemble
 from hidemia.benchmarks.contenders import ENGINES, Feed, in_onnxruntime, installed
+from hidemia.benchmarks.latency import stages
 from hidemia.benchmarks.report import markdown, page
 from hidemia.benchmarks.report.compare import comparable, lost, moves
 from hidemia.benchmarks.report.document import FILE_NAME, Report, Target, encode, read
 from hidemia.benchmarks.report.sections import warnings
 from hidemia.benchmarks.timing import Run, interleaved, matrix_product, medians, product_gflops, unsteadiness
 from hidemia.export.probes import real, simulated
-from hidemia.runtime import Client, Server, defaults
+from hidemia.runtime import Server, defaults
 from hidemia.runtime.bundle import Bundle
-from hidemia.runtime.demo.process import running
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Graph
 from hidemia.training.invertible import InvertibleHider
@@ -35,6 +36,8 @@ from hidemia.training.weights import load_weights
 ROUNDS, QUICK_ROUNDS = 15, 5
 GRID_ROUNDS = 40  # of every rival at batch 1
 IMAGES = 8  # as many as the largest batch
+BEFORE = ("read the scan", "scale")  # stages before a trip whose scan has the network's size
+ENGINE_STAGES = ("hide", "analyze", "recover")
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def measure(subject: Subject) -> SpeedTable:
     torch.set_grad_enabled(False)
     hide, gflops, _ = hide_times(subject)
     analyze = analyze_times(subject)
-    trip_ms, engines_ms, one_ms, eight_ms = trip_times(subject)
+    trip_ms, engines_ms = trip_times(subject)
+    one_ms, eight_ms = batch_times(subject)
     rows = [
         targets.hide_fp32_ort(hide),
         targets.hide_fp32_best(hide),
@@ -184,29 +188,26 @@ def analyze_times(subject: Subject) -> dict[str, float]:
     return medians(interleaved(runs, subject.rounds))
 
 
-def trip_times(subject: Subject) -> tuple[float, float, float, float]:
-    """Medians in ms: a trip on loopback, its three engines alone, the server at batch 1 and at batch 8."""
-    serve = [sys.executable, "-m", "hidemia.runtime.cli", "serve", "--server", str(subject.server)]
-    with Client.load(subject.client) as client, Server.load(subject.server) as server, running(serve) as url:
-        stego = client.hide(subject.secret, subject.cover)
-        reply = server.analyze(stego)
-        eight = np.stack([stego] * 8)
-        times = medians(
-            interleaved(
-                {
-                    "trip": lambda: client.send(
-                        subject.secret, url, cover=subject.cover, allow_reuse=True, public_key_ok=True
-                    ),
-                    "hide": lambda: client.hide(subject.secret, subject.cover),
-                    "batch 1": lambda: server.analyze(stego),
-                    "recover": lambda: client.recover(reply, sent=stego),
-                    "batch 8": lambda: server.analyze(eight),
-                },
-                subject.rounds,
-            )
-        )
-    engines = times["hide"] + times["batch 1"] + times["recover"]
-    return times["trip"], engines, times["batch 1"], times["batch 8"]
+def trip_times(subject: Subject) -> tuple[float, float]:
+    """Medians in ms: a trip on loopback from a scan of the network's size, and the three engines within these trips.
+
+    Timed apart, the engines took longer than the trip as often as not: on a machine whose rate drifts by a few percent
+    the difference of two large times says nothing about a small one.
+    """
+    with stages.Trips(subject.client, subject.server, stages.WARM_UP + subject.rounds) as trips:
+        split = {stage.name: stage.times_ms for stage in stages.stages(trips, subject.rounds)}
+    engines = [sum(times) for times in zip(*(split[name] for name in ENGINE_STAGES), strict=True)]
+    whole = [sum(times) for times in zip(*(split[name] for name in split if name not in BEFORE), strict=True)]
+    return statistics.median(whole), statistics.median(engines)
+
+
+def batch_times(subject: Subject) -> tuple[float, float]:
+    """Medians in ms: the server's analysis of one photo, and of a batch of eight."""
+    eight = np.stack([subject.cover] * 8)
+    with Server.load(subject.server) as server:
+        runs = {"batch 1": lambda: server.analyze(subject.cover), "batch 8": lambda: server.analyze(eight)}
+        times = medians(interleaved(runs, subject.rounds))
+    return times["batch 1"], times["batch 8"]
 
 
 def hide_multiply_adds(hider: InvertibleHider, side: int) -> int:
