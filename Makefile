@@ -17,8 +17,8 @@ help: ## list the targets
 demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (no torch)
 	$(DEMO)/bin/hidemia demo --out $(or $(OUT),demo)
 
-test: $(FULL)/.ready ## run all tests
-	$(FULL)/bin/python -m pytest
+test: $(FULL)/.ready ## run all tests, on small images: threads within an operation would only wait for each other
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest
 
 soak: $(FULL)/.ready ## bad input, load and Ray against real servers, about 45 minutes -> docs/soak.md
 	$(FULL)/bin/python -m tests.soak --share $(SHARE) --out $(or $(OUT),docs)

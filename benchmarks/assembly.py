@@ -338,7 +338,8 @@ def _models(weights: Path, files: list[GraphFile]) -> list[Model]:
     except OSError:
         return []
     firsts = {file.verb: file.multiply_adds for file in reversed(files)}  # those that are taken when nothing is asked
-    return [Model(name=weights.name, figures=figures, multiply_adds=sum(firsts.values()))]
+    means = {name: value for name, value in figures.items() if not isinstance(value, list)}  # not every image's score
+    return [Model(name=weights.name, figures=means, multiply_adds=sum(firsts.values()))]
 
 
 def _folders() -> list[Path]:

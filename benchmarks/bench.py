@@ -237,7 +237,7 @@ def _listed(graphs: list[Graph], engine: str) -> Graph:
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the speed table, and what makes it worth little."""
+    """Print the speed table, the memory of each network at batch 1, and what makes them worth little."""
     table = Table("row", "target", "measured", "unit", "holds")
     for row in report.targets:
         measured = "-" if row.measured is None else f"{row.measured:g}"
@@ -245,6 +245,11 @@ def show(report: Report, console: Console) -> None:
             row.id, f"{row.target:g}", measured, row.unit, {True: "yes", False: "no"}.get(row.holds, row.reason)
         )
     console.print(table)
+    peaks = Table("network, alone in a process, batch 1", "peak MiB")
+    for timing in report.timings:
+        if timing.graph and timing.batch == 1 and timing.peak_mib is not None:
+            peaks.add_row(f"{timing.graph} in {timing.backend}, {timing.threads} threads", f"{timing.peak_mib:.0f}")
+    console.print(peaks)
     for warning in warnings(report):
         console.print(warning)
 

@@ -205,7 +205,7 @@ class Model(Struct, frozen=True, kw_only=True):
     """A model with figures on a test split: a point of the plots of cost against quality.
 
     Attributes:
-        figures: As `hidemia evaluate --json` writes them.
+        figures: As `hidemia evaluate --json` writes them, without the score of every image.
         multiply_adds: Of hide, analyze and recover as deployed, together.
     """
 

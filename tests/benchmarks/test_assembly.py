@@ -1,5 +1,7 @@
+import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.sample_report import timing
 
@@ -7,6 +9,7 @@ from hidemia.benchmarks import assembly
 from hidemia.benchmarks.assembly import Group, Plan
 from hidemia.benchmarks.latency import rivals
 from hidemia.benchmarks.latency.worker import COPY_BYTES
+from hidemia.benchmarks.report.document import Model
 from hidemia.benchmarks.timing import PRODUCT_SIDE
 
 
@@ -61,3 +64,11 @@ def test_without_a_compiler_there_is_a_row_that_says_so(monkeypatch):
 def test_a_quick_report_leaves_most_of_pytorch_out(batch, left):
     found = rivals.of_torch(Path("w"), "analyze", batch, 1, quick=True)
     assert [rival.way for rival in found if rival.reason] == left
+
+
+def test_a_models_figures_are_read_back_without_the_scores_of_single_images(tmp_path):
+    means = {"dsc": 0.7, "n_images": 2, "task": "segmentation"}
+    (tmp_path / "figures.json").write_text(json.dumps(means | {"per_image": [0.6, 0.8]}))
+    (model,) = assembly._models(tmp_path, [])
+    assert model.figures == means
+    assert msgspec.json.decode(msgspec.json.encode(model), type=Model) == model
