@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> int:
         for batch in batches
         for time in measure(verb, batch, system, folders[ROLES[verb]], options.rounds)  # type: ignore[index, arg-type]
     ]
-    forms = Forms(options.rounds, msgspec.to_builtins(environment(usable_threads())), times)
+    forms = Forms(options.rounds, environment(usable_threads()), times)
     (options.docs / "forms.json").write_bytes(msgspec.json.format(msgspec.json.encode(forms), indent=2) + b"\n")
     for page, verbs in (("modc.md", ("analyze",)), ("hider.md", ("hide", "recover"))):
         rows = [*table(times, verbs), "", caption(forms)]  # type: ignore[arg-type]
