@@ -21,7 +21,7 @@ from hidemia.benchmarks.contenders import ENGINES, Feed, in_onnxruntime, install
 from hidemia.benchmarks.latency import stages
 from hidemia.benchmarks.report import markdown, page
 from hidemia.benchmarks.report.compare import comparable, lost, moves
-from hidemia.benchmarks.report.document import FILE_NAME, Report, Target, encode, read
+from hidemia.benchmarks.report.document import FILE_NAME, Report, encode, read
 from hidemia.benchmarks.report.sections import warnings
 from hidemia.benchmarks.timing import Run, interleaved, matrix_product, medians, product_gflops, unsteadiness
 from hidemia.export.probes import real, simulated
@@ -150,7 +150,7 @@ def measure(subject: Subject) -> SpeedTable:
     ]
     trip = {"trip": trip_ms, "engines": engines_ms, "batch 1": one_ms, "batch 8": eight_ms}
     return SpeedTable(
-        targets=[Target(**row.entry()) for row in rows],  # type: ignore[arg-type]
+        targets=rows,
         times_ms={"hide": _rounded(hide), "analyze": _rounded(analyze), "trip": _rounded(trip)},
         rounds=subject.rounds,
     )

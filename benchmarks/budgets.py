@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hidemia.benchmarks.device import TRIPS, start_up, trips
+from hidemia.benchmarks.pages import renewed
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.environment import gather
-
-BEGIN, END = "<!-- budgets: python -m hidemia.benchmarks.budgets docs/device.md -->", "<!-- end of budgets -->"
 
 ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 ROWS = {
@@ -29,8 +28,8 @@ ROWS = {
 }
 
 
-def block(figures: Mapping[str, Mapping[str, float]], machine: str) -> str:
-    """The table between its marks.
+def table(figures: Mapping[str, Mapping[str, float]], machine: str) -> list[str]:
+    """The table and the line above it.
 
     Args:
         figures: What `device.start_up` and `device.trips` found, by engine.
@@ -44,29 +43,16 @@ def block(figures: Mapping[str, Mapping[str, float]], machine: str) -> str:
     ]
     for key, (words, form) in ROWS.items():
         lines.append(f"| {words} | {' | '.join(form.format(found[key]) for found in figures.values())} |")
-    return "\n".join([BEGIN, "", *lines, "", END])
-
-
-def renewed(page: str, fresh: str) -> str:
-    """The page with another block in the place of its own.
-
-    Raises:
-        ValueError: It has no such place.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"expected a page with {BEGIN} and {END}, got one without; put them where the table belongs")
-    return before + fresh + after
+    return lines
 
 
 def main(page: Path, backends: list[str]) -> None:
     """Measure and write the page anew."""
     text = page.read_text(encoding="utf-8")
-    renewed(text, "")  # before the work
+    renewed(text, "budgets", [])  # before the work
     machine = f"{gather().cpu}, {usable_threads()} threads, load {os.getloadavg()[0]:.1f} before"
     figures = {backend: {**start_up(backend), **trips(backend)} for backend in backends}
-    page.write_text(renewed(text, block(figures, machine)), encoding="utf-8")
+    page.write_text(renewed(text, "budgets", table(figures, machine)), encoding="utf-8")
 
 
 if __name__ == "__main__":

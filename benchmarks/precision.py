@@ -8,28 +8,23 @@ writes the table between the markers of ``docs/precision.md``.
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hidemia.benchmarks.contenders import ENGINES, installed
 from hidemia.benchmarks.evaluate import figures, travel
 from hidemia.benchmarks.pages import renewed
+from hidemia.benchmarks.timing import interleaved, medians
 from hidemia.runtime import Client, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import usable_threads
-from hidemia.runtime.manifest import Graph
+from hidemia.runtime.manifest import Graph, Role
 
 PAGE = Path(__file__).parents[1] / "docs" / "precision.md"
-RUNS = 9
-
-Run: TypeAlias = Callable[[Mapping[str, NDArray[np.uint8]]], Any]
+ROUNDS = 9
 
 
 def figures_table(client: Path, server: Path, data: Path, covers: Path, covers_per_image: int) -> list[str]:
@@ -48,18 +43,16 @@ def figures_table(client: Path, server: Path, data: Path, covers: Path, covers_p
     return rows
 
 
-def speed_table(folders: list[tuple[Path, str]]) -> list[str]:
+def speed_table(folders: list[tuple[Path, Role]]) -> list[str]:
     """A row for each graph: size, and the median time of a batch of one in each engine."""
-    engines: dict[str, Callable[[bytes], Run]] = {"ONNX Runtime": onnxruntime_run}
-    if importlib.util.find_spec("openvino"):
-        engines["OpenVINO"] = openvino_run
-    rows = [f"| graph | MiB | {' | '.join(engines)} |", "|---|---|" + "---|" * len(engines)]
+    rows = [f"| graph | MiB | {' | '.join(installed())} |", "|---|---|" + "---|" * len(installed())]
     for folder, role in folders:
-        bundle = Bundle.open(folder, role)  # type: ignore[arg-type]
+        bundle = Bundle.open(folder, role)
         for graph in bundle.manifest.graphs:
             data, feed = bundle.read(graph), photos(graph)
-            times = [f"{median_ms(make(data), feed):.0f} ms" for make in engines.values()]
-            rows.append(f"| `{graph.path}` | {graph.size_bytes / 2**20:.2f} | {' | '.join(times)} |")
+            runs = {engine: ENGINES[engine](data, feed, usable_threads()) for engine in installed()}
+            times = " | ".join(f"{ms:.0f} ms" for ms in medians(interleaved(runs, ROUNDS)).values())
+            rows.append(f"| `{graph.path}` | {graph.size_bytes / 2**20:.2f} | {times} |")
     return rows
 
 
@@ -70,36 +63,6 @@ def photos(graph: Graph) -> dict[str, NDArray[np.uint8]]:
         tensor.name: draw.integers(0, 256, [1, *(int(d) for d in tensor.shape[1:])], dtype=np.uint8)
         for tensor in graph.inputs
     }
-
-
-def onnxruntime_run(data: bytes) -> Run:
-    """The graph in ONNX Runtime on the CPU."""
-    import onnxruntime  # noqa: PLC0415
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_threads()
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return lambda feed: session.run(None, dict(feed))
-
-
-def openvino_run(data: bytes) -> Run:
-    """The graph in OpenVINO on the CPU, in the precision that is written in it."""
-    import openvino  # noqa: PLC0415
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_threads()}
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(data, b""), "CPU", {"PERFORMANCE_HINT": "LATENCY", **settings})
-    return lambda feed: compiled(dict(feed))
-
-
-def median_ms(run: Run, feed: Mapping[str, NDArray[np.uint8]]) -> float:
-    """Of `RUNS` runs, after two."""
-    times = []
-    for _ in range(RUNS + 2):
-        start = time.perf_counter()
-        run(feed)
-        times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times[2:])
 
 
 def main(arguments: list[str]) -> int:

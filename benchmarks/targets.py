@@ -3,70 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 
+from hidemia.benchmarks.report.document import Target
 from hidemia.benchmarks.timing import best
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row: ``measured`` and ``holds`` are None where this machine or bundle cannot tell, with the reason."""
-
-    id: str
-    target: float
-    measured: float | None
-    unit: str
-    holds: bool | None
-    reason: str | None = None
-
-    def entry(self) -> dict[str, object]:
-        """The row in report.json; ``reason`` only where there is one."""
-        return {name: value for name, value in asdict(self).items() if name != "reason" or value is not None}
-
-
-def at_least(name: str, target: float, measured: float, unit: str) -> Row:
+def at_least(name: str, target: float, measured: float, unit: str) -> Target:
     """A row that holds from its target up."""
-    return Row(name, target, round(measured, 3), unit, measured >= target)
+    return Target(id=name, target=target, measured=round(measured, 3), unit=unit, holds=measured >= target)
 
 
-def at_most(name: str, target: float, measured: float, unit: str) -> Row:
+def at_most(name: str, target: float, measured: float, unit: str) -> Target:
     """A row that holds up to its target."""
-    return Row(name, target, round(measured, 3), unit, measured <= target)
+    return Target(id=name, target=target, measured=round(measured, 3), unit=unit, holds=measured <= target)
 
 
-def unmeasured(name: str, target: float, unit: str, reason: str) -> Row:
+def unmeasured(name: str, target: float, unit: str, reason: str) -> Target:
     """A row that was not measured."""
-    return Row(name, target, None, unit, None, reason)
+    return Target(id=name, target=target, measured=None, unit=unit, holds=None, reason=reason)
 
 
-def hide_fp32_ort(ms: Mapping[str, float]) -> Row:
+def hide_fp32_ort(ms: Mapping[str, float]) -> Target:
     """Our graph against the plain export, both in ONNX Runtime."""
     return at_least("hide_fp32_ort", 1.5, ms["plain onnxruntime"] / ms["fp32 onnxruntime"], "x")
 
 
-def hide_fp32_best(ms: Mapping[str, float]) -> Row:
+def hide_fp32_best(ms: Mapping[str, float]) -> Target:
     """The best engine against the plain export in ONNX Runtime."""
     return at_least("hide_fp32_best", 1.8, ms["plain onnxruntime"] / best(ms, "fp32")[1], "x")
 
 
-def hide_int8_best(ms: Mapping[str, float]) -> Row:
+def hide_int8_best(ms: Mapping[str, float]) -> Target:
     """INT8 against the same."""
     if not any(name.startswith("int8") for name in ms):
         return unmeasured("hide_int8_best", 3.5, "x", "the bundle has no int8 graph")
     return at_least("hide_int8_best", 3.5, ms["plain onnxruntime"] / best(ms, "int8")[1], "x")
 
 
-def modc_vs_branches(ms: Mapping[str, float]) -> Row:
+def modc_vs_branches(ms: Mapping[str, float]) -> Target:
     """Six branches against our form, the whole analyzer, the best engine on each side."""
     return at_least("modc_vs_branches", 2.0, best(ms, "branches")[1] / best(ms, "modc")[1], "x")
 
 
-def modc_vs_plain(ms: Mapping[str, float]) -> Row:
+def modc_vs_plain(ms: Mapping[str, float]) -> Target:
     """Our form against plain convolutions of the same shape."""
     return at_most("modc_vs_plain", 1.3, best(ms, "modc")[1] / best(ms, "vanilla")[1], "x")
 
 
-def peak_share(ms: Mapping[str, float], multiply_adds: int, gflops: float) -> Row:
+def peak_share(ms: Mapping[str, float], multiply_adds: int, gflops: float) -> Target:
     """Multiply-adds of the network as it is written, over time, as a share of the best matrix product.
 
     A graph that needs fewer multiplications for the same convolution (Winograd) can reach more than 100 %.
@@ -74,16 +58,16 @@ def peak_share(ms: Mapping[str, float], multiply_adds: int, gflops: float) -> Ro
     return at_least("peak_share", 80.0, 200 * multiply_adds / best(ms, "fp32")[1] / 1e6 / gflops, "%")
 
 
-def trip_overhead(trip_ms: float, engines_ms: float) -> Row:
+def trip_overhead(trip_ms: float, engines_ms: float) -> Target:
     """What a trip takes on top of its three engines."""
     return at_most("trip_overhead", 15.0, 100 * (trip_ms - engines_ms) / engines_ms, "%")
 
 
-def batch8(one_ms: float, eight_ms: float) -> Row:
+def batch8(one_ms: float, eight_ms: float) -> Target:
     """Photos a second at batch 8 against batch 1, on a CPU."""
     return at_least("batch8", 1.0, 8 * one_ms / eight_ms, "x")
 
 
-def startup(seconds: float, mib: float) -> list[Row]:
+def startup(seconds: float, mib: float) -> list[Target]:
     """Import of the runtime and load of a client, in a fresh process."""
     return [at_most("startup_s", 0.5, seconds, "s"), at_most("startup_mib", 200.0, mib, "MiB")]

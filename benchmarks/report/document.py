@@ -21,7 +21,10 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A row of the speed table; see `hidemia.benchmarks.targets`."""
+    """A row of the speed table; see `hidemia.benchmarks.targets`.
+
+    ``measured`` and ``holds`` are None where this machine or bundle cannot tell, with the reason.
+    """
 
     id: str
     target: float

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from hidemia.benchmarks.budgets import BEGIN, END, ROWS, block, renewed
+from hidemia.benchmarks.budgets import ROWS, table
+from hidemia.benchmarks.pages import renewed
 
 PAGE = Path(__file__).parents[2] / "docs" / "device.md"
 
@@ -12,28 +11,20 @@ PAGE = Path(__file__).parents[2] / "docs" / "device.md"
 def test_a_table_by_hand():
     figures = {name: dict.fromkeys(ROWS, 0.0123) for name in ("onnxruntime", "mine")}
     figures["mine"]["startup_mib"] = 139.6
-    lines = block(figures, "A CPU, 2 threads, load 0.1 before").splitlines()
-    assert (lines[0], lines[-1]) == (BEGIN, END)
-    assert lines[2] == (
+    lines = table(figures, "A CPU, 2 threads, load 0.1 before")
+    assert lines[0] == (
         "Packaged model, medians of 12 trips to a server on the same machine: A CPU, 2 threads, load 0.1 before."
     )
-    assert lines[4:8] == [
+    assert lines[2:6] == [
         "| | ONNX Runtime | mine |",
         "|---|---|---|",
         "| import and load, not the first time | 0.01 s | 0.01 s |",
         "| memory then | 0 MiB | 140 MiB |",
     ]
-    assert lines[-3] == "| PNG, HTTP and copies on top of the three engines | 1.2% | 1.2% |"
-    assert len(lines) == 8 + len(ROWS)
-
-
-def test_only_the_block_is_renewed():
-    assert renewed(f"a\n{BEGIN}\nold\n{END}\nb", "new") == "a\nnew\nb"
-    for page in ("", BEGIN, f"{END}{BEGIN}"):
-        with pytest.raises(ValueError, match="expected a page with"):
-            renewed(page, "new")
+    assert lines[-1] == "| PNG, HTTP and copies on top of the three engines | 1.2% | 1.2% |"
+    assert len(lines) == 4 + len(ROWS)
 
 
 def test_the_page_has_its_block():
     text = PAGE.read_text(encoding="utf-8")
-    assert renewed(text, block({"onnxruntime": dict.fromkeys(ROWS, 1.0)}, "m")) != text
+    assert renewed(text, "budgets", table({"onnxruntime": dict.fromkeys(ROWS, 1.0)}, "m")) != text
