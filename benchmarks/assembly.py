@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -37,6 +36,7 @@ from hidemia.benchmarks.report.document import (
 )
 from hidemia.benchmarks.timing import product_gflops, unsteadiness
 from hidemia.benchmarks.visibility import visibility
+from hidemia.export.freshness import code_sha256
 from hidemia.export.probes import Probes
 from hidemia.runtime.bundle import Bundle
 from hidemia.training.system import System
@@ -140,7 +140,7 @@ def assemble(
     torch.set_grad_enabled(False)
     system, config = load_weights(plan.weights)
     bundles = {"client": Bundle.open(plan.client, "client"), "server": Bundle.open(plan.server, "server")}
-    machine, code = environment(plan.threads), parts.sources_sha256(_folders())
+    machine, code = environment(plan.threads), code_sha256(LAYERS)
     kept = parts.Parts(folder, _key(plan, machine, bundles, code), reuse=resume)
     todo = groups(plan)
     names = [
@@ -340,11 +340,6 @@ def _models(weights: Path, files: list[GraphFile]) -> list[Model]:
     firsts = {file.verb: file.multiply_adds for file in reversed(files)}  # those that are taken when nothing is asked
     means = {name: value for name, value in figures.items() if not isinstance(value, list)}  # not every image's score
     return [Model(name=weights.name, figures=means, multiply_adds=sum(firsts.values()))]
-
-
-def _folders() -> list[Path]:
-    found = [importlib.import_module(f"hidemia.{layer}").__file__ for layer in LAYERS]
-    return [Path(file).parent for file in found if file]
 
 
 def _key(plan: Plan, machine: Environment, bundles: Mapping[str, Bundle], code: str) -> str:

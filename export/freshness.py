@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from hidemia.runtime.errors import BundleError
 from hidemia.runtime.manifest import Role
 from hidemia.training.reading import Row
 
-LAYERS = ("hidemia.export", "hidemia.runtime", "hidemia.training")
+LAYERS = ("export", "runtime", "training")
 PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "openvino", "opencv-python-headless")
 MEASURED = "measured.json"
 
@@ -38,7 +38,7 @@ def export_key(weights: Path, settings: Mapping[str, object], images: Sequence[S
             for file in sorted(weights.iterdir())
             if file.suffix in (".safetensors", ".json") and file.name != "figures.json"
         },
-        "code": {name: _code(name) for name in LAYERS},
+        "code": code_sha256(LAYERS),
         "settings": dict(settings),
         "images": images,
         "environment": {
@@ -67,12 +67,17 @@ def _is_fresh(bundle: Path, role: Role, key: str) -> bool:
     return True
 
 
-def _code(layer: str) -> str:
-    """The SHA-256 of a layer's modules."""
-    folder = Path(str(import_module(layer).__file__)).parent
+def code_sha256(layers: Iterable[str]) -> str:
+    """The SHA-256 of every module of some layers: the version of the code, also where there is no git.
+
+    Args:
+        layers: such as ``export``.
+    """
     digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    for layer in layers:
+        folder = Path(str(import_module(f"hidemia.{layer}").__file__)).parent
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(f"{layer}/{file.relative_to(folder).as_posix()}".encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

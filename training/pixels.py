@@ -6,6 +6,7 @@ draw the whole photo again. With ``residual="all"``, which is ours, it draws onl
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from hidemia.training.wavelet import iwt, join
 STRIDE = 16  # each of these networks halves an image four times
 
 
-class PixelNetwork(nn.Module):
+class PixelNetwork(nn.Module, ABC):
     """A network with an encoder, a decoder and a head, in two steps.
 
     Attributes:
@@ -29,9 +30,9 @@ class PixelNetwork(nn.Module):
     channels: int
     head: nn.Module
 
+    @abstractmethod
     def features(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, channels, H, W)."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, outputs, H, W), without an activation."""
@@ -49,7 +50,7 @@ class PixelConfig(Struct, frozen=True, tag_field="kind"):
 
     def network(self, outputs: int, image_size_px: int) -> PixelNetwork:
         """The network itself, fresh, for images of three colours."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract; but a Struct has a metaclass of its own, and is no ABC
 
     def build(self, image_size_px: int) -> PixelAnalyzer:
         """The network as an analyzer.

@@ -80,27 +80,24 @@ class Recipe:
     balanced: float = 0.0
 
 
+# Our recipes begin and end alike.
+HIDE = StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4)
+SEAL = StageConfig(
+    "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
+    reply_limit=7e-5,
+)  # fmt: skip
+
 BUSI = Recipe(
     ModelConfig("busi", analyzer=AnalyzerConfig(seal=1)),
     (
-        StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
+        HIDE,
         StageConfig("read", steps=900, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
         StageConfig("joint", steps=1500, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
         StageConfig("answer", steps=420, batch=8, size_px=224, analyzer_rate=4e-4),
         StageConfig(
             "seal", steps=120, batch=3, size_px=224, analyzer_rate=1e-2, seal_weight=1.0, blank=2, frozen_norms=True
         ),
-        StageConfig(
-            "seal",
-            steps=800,
-            batch=4,
-            size_px=224,
-            analyzer_rate=1e-2,
-            seal_weight=2.0,
-            blank=1,
-            frozen_norms=True,
-            reply_limit=7e-5,
-        ),
+        SEAL,
     ),
 )
 
@@ -130,14 +127,11 @@ PAPER = Recipe(
 KVASIR = Recipe(
     ModelConfig("kvasir", classes=("background", "polyp"), analyzer=AnalyzerConfig(seal=2)),
     (
-        StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
+        HIDE,
         StageConfig("read", steps=1200, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
         StageConfig("joint", steps=2000, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
         StageConfig("answer", steps=600, batch=8, size_px=224, analyzer_rate=4e-4),
-        StageConfig(
-            "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
-            reply_limit=7e-5,
-        ),
+        SEAL,
     ),
 )  # fmt: skip
 
@@ -150,14 +144,11 @@ SKIN = Recipe(
         analyzer=AnalyzerConfig(seal=3),
     ),
     (
-        StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
+        HIDE,
         StageConfig("read", steps=2500, batch=16, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
         StageConfig("joint", steps=3000, batch=16, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
         StageConfig("answer", steps=1000, batch=8, size_px=224, analyzer_rate=4e-4),
-        StageConfig(
-            "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
-            reply_limit=7e-5,
-        ),
+        SEAL,
     ),
     balanced=0.5,
 )  # fmt: skip
@@ -170,14 +161,11 @@ CHESTCT = Recipe(
         analyzer=AnalyzerConfig(seal=4),
     ),
     (
-        StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
+        HIDE,
         StageConfig("read", steps=1200, batch=8, size_px=128, hider_rate=1.5e-4, analyzer_rate=1e-3),
         StageConfig("joint", steps=1500, batch=8, size_px=128, hider_rate=1e-4, analyzer_rate=7e-4),
         StageConfig("answer", steps=600, batch=8, size_px=224, analyzer_rate=4e-4),
-        StageConfig(
-            "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
-            reply_limit=7e-5,
-        ),
+        SEAL,
     ),
 )  # fmt: skip
 

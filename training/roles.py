@@ -6,23 +6,25 @@ A system is built, trained, saved and exported through these alone. What only on
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 
-class AnyHider(nn.Module):
+class AnyHider(nn.Module, ABC):
     """H and R: two networks with one file of weights."""
 
+    @abstractmethod
     def hide(self, secret: Tensor, cover: Tensor) -> Tensor:
         """x_stego = H(x_secret, x_cover): images (B, 3, H, W) in [0, 1] -> the same, before the channel."""
-        raise NotImplementedError
 
+    @abstractmethod
     def recover(self, photo: Tensor) -> Tensor:
         """R: a stego or reply (B, 3, H, W) in [0, 1] -> what is hidden in it, (B, 3, H, W), unclipped."""
-        raise NotImplementedError
 
 
-class AnyAnalyzer(nn.Module):
+class AnyAnalyzer(nn.Module, ABC):
     """M, in two steps, so that training can supervise its features before anything is recovered.
 
     Attributes:
@@ -35,17 +37,17 @@ class AnyAnalyzer(nn.Module):
     seal: int | None = None
     signs: Tensor
 
+    @abstractmethod
     def features(self, bands: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bands of the stego by name, each (B, 3, H/2, W/2) -> features by name, each (B, C, H/2, W/2)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
         """The same bands and their features -> x_mia (B, 3, H, W), before the channel."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, stego: Tensor) -> Tensor:
         """x_mia = M(x_stego): the stego (B, 3, H, W) in [0, 1] -> the reply, before the channel."""
-        raise NotImplementedError
 
 
 class AnyPlain(nn.Module):

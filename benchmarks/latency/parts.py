@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
@@ -88,13 +88,4 @@ def key(*facts: object) -> str:
     digest = hashlib.sha256()
     for fact in facts:
         digest.update(hashlib.sha256(fact if isinstance(fact, bytes) else str(fact).encode()).digest())
-    return digest.hexdigest()
-
-
-def sources_sha256(folders: Iterable[Path]) -> str:
-    """One hash of every Python file below some folders: the version of the code, also where there is no git."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        for file in sorted(folder.rglob("*.py")):
-            digest.update(f"{folder.name}/{file.relative_to(folder)}".encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from hidemia.benchmarks import targets
@@ -7,7 +8,7 @@ HIDE = {"plain onnxruntime": 180.0, "fp32 onnxruntime": 120.0, "fp32 openvino": 
 
 
 def test_hide_rows_by_hand():
-    assert targets.hide_fp32_ort(HIDE).entry() == {
+    assert msgspec.to_builtins(targets.hide_fp32_ort(HIDE)) == {
         "id": "hide_fp32_ort", "target": 1.5, "measured": 1.5, "unit": "x", "holds": True,
     }  # fmt: skip
     assert targets.hide_fp32_best(HIDE).measured == 2.0

@@ -16,15 +16,6 @@ from hidemia.runtime import Client, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import ExportError
 from hidemia.training.errors import TrainingError
-from hidemia.training.weights import save_weights
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    config = micro_config()
-    save_weights(micro_system(config), config, folder, half=True)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,12 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
-from tests.micro import micro_config, micro_system
 
+from hidemia.export import freshness
 from hidemia.export.command import export
-from hidemia.export.freshness import export_key, is_fresh
-from hidemia.training.weights import save_weights
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    config = micro_config()
-    save_weights(micro_system(config), config, folder, half=True)
-    return folder
+from hidemia.export.freshness import code_sha256, export_key, is_fresh
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +58,15 @@ def test_the_key_follows_what_decides_the_result(weights, tmp_path):
     assert key != export_key(copy, {"precisions": ["fp32"]}, [[{"image": "a.png", "split": "val"}]])
     (copy / "calibration.json").write_text("{}")
     assert key != export_key(copy, {"precisions": ["fp32"]})
+
+
+def test_the_codes_version_is_its_modules(tmp_path, monkeypatch):
+    layer = tmp_path / "layer"
+    layer.mkdir()
+    (layer / "__init__.py").write_text("1")
+    monkeypatch.setattr(freshness, "import_module", lambda name: SimpleNamespace(__file__=str(layer / "__init__.py")))
+    first = code_sha256(["layer"])
+    (layer / "notes.md").write_text("no code")
+    assert code_sha256(["layer"]) == first
+    (layer / "__init__.py").write_text("2")
+    assert code_sha256(["layer"]) != first

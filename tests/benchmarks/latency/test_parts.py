@@ -41,12 +41,3 @@ def test_a_part_that_fails_leaves_nothing(tmp_path):
 def test_a_key_tells_its_facts_apart():
     assert parts.key("ab", "c") != parts.key("a", "bc")
     assert parts.key(b"a") == parts.key("a") != parts.key("b")
-
-
-def test_the_codes_version_is_its_text(tmp_path):
-    (tmp_path / "a.py").write_text("1")
-    first = parts.sources_sha256([tmp_path])
-    (tmp_path / "notes.md").write_text("no code")
-    assert parts.sources_sha256([tmp_path]) == first
-    (tmp_path / "a.py").write_text("2")
-    assert parts.sources_sha256([tmp_path]) != first
