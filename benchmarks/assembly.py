@@ -5,24 +5,20 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from hidemia.benchmarks.cost import graph, networks
 from hidemia.benchmarks.environment import environment
-from hidemia.benchmarks.latency import parts, power, rivals, rounds, stages
-from hidemia.benchmarks.latency.rival import Rival
-from hidemia.benchmarks.latency.worker import COPY_BYTES
+from hidemia.benchmarks.groups import Plan, groups
+from hidemia.benchmarks.latency import parts, power, stages
+from hidemia.benchmarks.measuring import Measuring, limits
 from hidemia.benchmarks.report.document import (
     Environment,
     GraphFile,
-    Limit,
     Method,
     Model,
     NetworkCost,
@@ -34,47 +30,19 @@ from hidemia.benchmarks.report.document import (
     Timing,
     Visibility,
 )
-from hidemia.benchmarks.timing import product_gflops, unsteadiness
 from hidemia.benchmarks.visibility import visibility
 from hidemia.export.freshness import code_sha256
-from hidemia.export.probes import Probes
 from hidemia.runtime.bundle import Bundle
-from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
 LAYERS = ("runtime", "training", "export", "benchmarks")
 WEIGHTS = ("config.json", "hider.safetensors", "analyzer.safetensors")
-VERBS = ("hide", "analyze", "recover")
-FEWEST = 10  # rounds of any group of the whole report
 LARGE = 20_000_000
 """Parameters above which --quick does not count a network: exporting them takes longer than measuring."""
 
 ABSENT = {
     "attacks": "this report has no attacks on the photos yet. Expect detection: no claim is made beyond the eye",
 }
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is measured, and how much of it.
-
-    Attributes:
-        rounds: Of a group at batch 1; larger batches get fewer, never less than `FEWEST`.
-        warm_up: Rounds before, which do not count.
-        trips: Whose stages are timed.
-        probes: As many images as the largest batch.
-    """
-
-    client: Path
-    server: Path
-    weights: Path
-    probes: Probes
-    real: bool
-    threads: int
-    quick: bool
-    rounds: int
-    warm_up: int
-    trips: int
 
 
 class SpeedTable(Struct, frozen=True, kw_only=True):
@@ -90,34 +58,6 @@ class Seen(Struct, frozen=True, kw_only=True):
 
     visibility: list[Visibility]
     pictures: list[Picture]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Rivals that are measured side by side."""
-
-    verb: str
-    batch: int
-    threads: int
-    rounds: int
-
-    @property
-    def name(self) -> str:
-        """Of its part."""
-        return f"{self.verb}.batch{self.batch}.threads{self.threads}"
-
-
-def groups(plan: Plan) -> list[Group]:
-    """Every verb at batch 1 and 8, the analyzer also between; one thread and all. Quick: all threads, few batches."""
-    if plan.quick:
-        single = [Group(verb, 1, plan.threads, plan.rounds) for verb in VERBS]
-        return [*single, Group("analyze", 8, plan.threads, plan.rounds)]
-    found = []
-    for threads in sorted({1, plan.threads}):
-        for verb in VERBS:
-            batches = (1, 2, 4, 8) if verb == "analyze" and threads == plan.threads else (1, 8)
-            found += [Group(verb, batch, threads, max(FEWEST, plan.rounds // batch)) for batch in batches]
-    return found
 
 
 def assemble(
@@ -198,93 +138,6 @@ def assemble(
         pictures=seen.pictures,
         absent=ABSENT,
     )
-
-
-class Measuring:
-    """Measures groups of rivals on one set of inputs, prepared when the first group asks.
-
-    Args:
-        plan: What is measured.
-        system: The trained networks: the reference.
-        threshold: Of a mask.
-        bundles: By role.
-        inputs: An empty folder.
-    """
-
-    def __init__(
-        self, plan: Plan, system: System, threshold: float, bundles: Mapping[str, Bundle], inputs: Path
-    ) -> None:
-        self.plan, self.system, self.threshold, self.bundles, self.inputs = plan, system, threshold, bundles, inputs
-        self._expected: dict[str, NDArray[Any]] = {}
-
-    def __call__(self, group: Group) -> list[Timing]:
-        """The rows of a group; those of the machine's limits among them."""
-        expected = self._expected or self._prepare()
-        return rounds.measured(
-            self._rivals(group),
-            group.rounds,
-            inputs=self.inputs,
-            expected=expected,
-            threshold=self.threshold,
-            warm_up=self.plan.warm_up,
-        )
-
-    def _rivals(self, group: Group) -> list[Rival]:
-        verb, batch, threads = group.verb, group.batch, group.threads
-        bundle = self.bundles["server" if verb == "analyze" else "client"]
-        found = rivals.of_bundle(bundle, verb, batch, threads)
-        if batch == 1:
-            found += rivals.of_files(self._plain(verb), verb, threads)
-        found += rivals.of_torch(self.plan.weights, verb, batch, threads, quick=self.plan.quick)
-        return [*found, *rivals.limits(threads)]
-
-    def _plain(self, verb: str) -> dict[str, Path]:
-        """The plain exports as files."""
-        found = {}
-        side = self.bundles["client"].manifest.image_size_px
-        for name, data in rivals.plain_exports(self.system, verb, side).items():
-            found[name] = self.inputs / f"{name}.onnx"
-            found[name].write_bytes(data)
-        return found
-
-    def _prepare(self) -> dict[str, NDArray[Any]]:
-        """Every verb's inputs as files, and what the trained networks make of them."""
-        made: dict[str, NDArray[Any]] = {
-            "secret": np.stack([probe.secret for probe in self.plan.probes]),
-            "cover": np.stack([probe.cover for probe in self.plan.probes]),
-        }
-        made["stego"] = made["sent"] = self._by_torch("hide", made["secret"], made["cover"])
-        made["reply"] = self._by_torch("analyze", made["stego"])
-        for name, photos in made.items():
-            np.save(self.inputs / f"{name}.npy", photos)
-        probability = self._by_torch("recover", made["reply"], made["sent"])
-        self._expected = {"hide": made["stego"], "analyze": made["reply"], "recover": probability}
-        return self._expected
-
-    def _by_torch(self, verb: Any, *photos: NDArray[Any]) -> NDArray[Any]:
-        module = rivals.Trained(self.system, verb).eval()
-        # One at a time: eight at once would take the memory that rivals are about to need.
-        made = [module(*(torch.from_numpy(photo[None]) for photo in one)) for one in zip(*photos, strict=True)]
-        return np.concatenate([one.numpy() for one in made])
-
-
-def limits(timings: list[Timing]) -> list[Limit]:
-    """The machine's limits for each number of threads: the best rates of all groups."""
-    found = []
-    for threads in sorted({timing.threads for timing in timings}):
-        mine = [timing for timing in timings if timing.verb == "limit" and timing.threads == threads]
-        product = [ms for timing in mine if timing.rival == "matrix product" for ms in timing.times_ms]
-        copy = [ms for timing in mine if timing.rival == "copy" for ms in timing.times_ms]
-        if product and copy:
-            found.append(
-                Limit(
-                    threads=threads,
-                    product_gflops=round(product_gflops(product), 1),
-                    copy_gb_s=round(2 * COPY_BYTES / min(copy) / 1e6, 2),  # read and written
-                    unsteadiness=round(unsteadiness(product), 3),
-                )
-            )
-    return found
 
 
 def _networks(plan: Plan, side: int) -> list[NetworkCost]:

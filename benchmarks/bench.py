@@ -16,8 +16,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from hidemia.benchmarks import plain, probing, targets
-from hidemia.benchmarks.assembly import Plan, SpeedTable, assemble
+from hidemia.benchmarks.assembly import SpeedTable, assemble
 from hidemia.benchmarks.contenders import ENGINES, Feed, in_onnxruntime, installed
+from hidemia.benchmarks.groups import Plan
 from hidemia.benchmarks.latency import stages
 from hidemia.benchmarks.report import markdown, page
 from hidemia.benchmarks.report.compare import comparable, lost, moves

@@ -12,7 +12,7 @@ from hidemia.export.build import build_here
 from hidemia.runtime.manifest import Precision
 
 if TYPE_CHECKING:
-    from hidemia.export.bundles import Export
+    from hidemia.export.proof import Export
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 

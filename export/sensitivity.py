@@ -20,12 +20,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from hidemia.export.bundles import traced
 from hidemia.export.calibration import Calibration, Effect, GraphCalibration, collect, save, weights_sha256
 from hidemia.export.nodes import simplified
 from hidemia.export.parity import BACKENDS, engines, runner
 from hidemia.export.probes import Probes, real
 from hidemia.export.quantize import Range, quantised
+from hidemia.export.tracing import traced
 from hidemia.export.trip import BUDGETS, Figures, Run, known, losses, travel
 from hidemia.export.variants import convolution_groups
 from hidemia.runtime.errors import HidemiaError
@@ -86,10 +86,10 @@ def calibrate(
     paths: dict[Verb, str] = {
         "hide": "hide.fp32.onnx", "analyze": "analyze.fp32.any.onnx", "recover": "recover.fp32.onnx"
     }  # fmt: skip
-    entries = {verb: made[path][1].graph for verb, path in paths.items()}
-    graphs = {verb: simplified(onnx.load_from_string(made[path][1].data)) for verb, path in paths.items()}
+    entries = {verb: made[path].graph for verb, path in paths.items()}
+    graphs = {verb: simplified(onnx.load_from_string(made[path].data)) for verb, path in paths.items()}
     # In FP32 the form `one` of an analyzer that has it is the same function, in less time.
-    quick = {verb: made.get(path.replace(".any.", ".one."), made[path])[1] for verb, path in paths.items()}
+    quick = {verb: made.get(path.replace(".any.", ".one."), made[path]) for verb, path in paths.items()}
     opened = {verb: engines(item.data, item.graph) for verb, item in quick.items()}
     everywhere: dict[str, dict[Verb, Run]] = {
         name: {verb: Remembered(opened[verb][name]) for verb in VERBS} for name in BACKENDS

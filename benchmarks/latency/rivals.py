@@ -9,35 +9,16 @@ from pathlib import Path
 from typing import get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hidemia.benchmarks import plain
 from hidemia.benchmarks.contenders import installed
 from hidemia.benchmarks.latency.rival import Rival, Way
-from hidemia.export.graphs import pixels_in, pixels_out
 from hidemia.runtime.bundle import Bundle
-from hidemia.runtime.manifest import Graph, Verb
+from hidemia.runtime.manifest import Graph
 from hidemia.training.system import System
 
 ENGINES_OF_GPUS = ("tensorrt",)
-
-
-class Trained(nn.Module):
-    """A verb as it was trained, uint8 photos in and out: the reference that every other rival is held against."""
-
-    def __init__(self, system: System, verb: Verb) -> None:
-        super().__init__()
-        self.system, self.verb = system, verb
-
-    def forward(self, *photos: Tensor) -> Tensor:
-        """secret, cover -> stego; stego -> reply; reply, sent -> probability."""
-        first, *others = (pixels_in(photo) for photo in photos)
-        if self.verb == "hide":
-            return pixels_out(self.system.hider.hide(first, others[0]))
-        if self.verb == "analyze":
-            return pixels_out(self.system.analyzer(first))
-        hider = self.system.hider
-        return self.system.head.probabilities(hider.recover(first), hider.recover(others[0]))
 
 
 def of_bundle(bundle: Bundle, verb: str, batch: int, threads: int) -> list[Rival]:

@@ -124,7 +124,7 @@ def _values(outputs: Any) -> list[Any]:
 def _torch(rival: Rival) -> Callable[[], Run]:
     import torch  # noqa: PLC0415
 
-    from hidemia.benchmarks.latency.rivals import Trained  # noqa: PLC0415
+    from hidemia.export.trained import Trained  # noqa: PLC0415
     from hidemia.training.weights import load_weights  # noqa: PLC0415
 
     torch.set_grad_enabled(False)
@@ -138,7 +138,7 @@ def _torch(rival: Rival) -> Callable[[], Run]:
             module = module.to(memory_format=torch.channels_last)
         if rival.way == "compiled":
             module = torch.compile(module)
-        return lambda: np.asarray(module(*photos).numpy())
+        return lambda: np.asarray(module(*photos)[0].numpy())
 
     return prepare
 

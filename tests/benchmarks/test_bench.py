@@ -8,8 +8,8 @@ from rich.console import Console
 from tests.micro import micro_config, micro_system
 
 from hidemia.benchmarks import assembly, bench
-from hidemia.benchmarks.assembly import Group
 from hidemia.benchmarks.cost import networks
+from hidemia.benchmarks.groups import Group
 from hidemia.benchmarks.report import document, markdown, page
 from hidemia.export.bundles import export_model
 from hidemia.export.probes import simulated

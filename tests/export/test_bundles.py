@@ -103,16 +103,18 @@ def test_measured_stays_out_of_the_manifest(bundles):
 
 
 def test_a_wrong_graph_is_not_shipped(weights, tmp_path, monkeypatch):
-    from hidemia.export.bundles import _TrainedHide
+    from hidemia.export.trained import Trained
 
     out = tmp_path / "out"
-    right = _TrainedHide.forward
+    right = Trained.forward
 
-    def off_by_two(self, secret, cover):
-        stego = right(self, secret, cover)
-        return torch.where(stego > 100, stego - 2, stego + 2)
+    def off_by_two(self, *photos):
+        outputs = right(self, *photos)
+        if self.verb != "hide":
+            return outputs
+        return (torch.where(outputs[0] > 100, outputs[0] - 2, outputs[0] + 2),)
 
-    monkeypatch.setattr(_TrainedHide, "forward", off_by_two)
+    monkeypatch.setattr(Trained, "forward", off_by_two)
     with pytest.raises(ExportError, match=r"hide\.fp32\.tiled\.onnx in onnxruntime: .* got 0\.00% and 2;"):
         export_model(weights, out, simulated(1, 64), public_key=True, precisions=["fp32"])
     assert list(tmp_path.iterdir()) == []  # nothing half-made is left

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from hidemia.export.bundles import _identical_share, export_model, traced
+from hidemia.export.bundles import export_model
 from hidemia.export.folding import Affine, FlatGroupNorm, folded, stored, with_norm
 from hidemia.export.graphs import Analyze, Hide, Plain, Recover, pixels_in
 from hidemia.export.lint import problems
 from hidemia.export.probes import simulated
+from hidemia.export.proof import identical_share
+from hidemia.export.tracing import traced
 from hidemia.export.writing import to_onnx
 from hidemia.runtime import Client, Server
 from hidemia.training.analyzer import AnalyzerConfig
@@ -178,7 +180,7 @@ def test_deep_networks_have_a_budget_of_their_own(kind: str, least: float) -> No
     """And it is the analyzer's alone: the hider of the same pair is held to the usual one."""
     system, config = system_of("hidden", kind)
     made = traced(system, config)
-    assert {path: _identical_share(system, item) for path, (_, item) in made.items()} == {
+    assert {path: identical_share(system, item) for path, item in made.items()} == {
         "hide.fp32.onnx": 0.995, "recover.fp32.onnx": 0.995, "analyze.fp32.any.onnx": least,
     }  # fmt: skip
 

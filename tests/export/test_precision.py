@@ -10,7 +10,7 @@ import pytest
 from tests.micro import micro_config, micro_system
 
 from hidemia.export import calibration
-from hidemia.export.bundles import export_model, offered, traced
+from hidemia.export.bundles import export_model, offered
 from hidemia.export.calibration import Calibration, GraphCalibration
 from hidemia.export.command import export
 from hidemia.export.lint import problems
@@ -18,6 +18,7 @@ from hidemia.export.nodes import simplified
 from hidemia.export.parity import BACKENDS, engines
 from hidemia.export.probes import simulated
 from hidemia.export.sensitivity import Choice, Model, Noise, Remembered, measured, ranges_of
+from hidemia.export.tracing import traced
 from hidemia.export.trip import BUDGETS, Budget, travel
 from hidemia.export.variants import convolution_groups
 from hidemia.runtime import Client, Server
@@ -33,8 +34,8 @@ FILES = {"hide": "hide.fp32.onnx", "analyze": "analyze.fp32.any.onnx", "recover"
 def model():
     config = micro_config()
     made = traced(micro_system(config), config)
-    graphs = {verb: simplified(onnx.load_from_string(made[path][1].data)) for verb, path in FILES.items()}
-    entries = {verb: made[path][1].graph for verb, path in FILES.items()}
+    graphs = {verb: simplified(onnx.load_from_string(made[path].data)) for verb, path in FILES.items()}
+    entries = {verb: made[path].graph for verb, path in FILES.items()}
     opened = {verb: engines(graphs[verb].SerializeToString(), entries[verb]) for verb in FILES}
     everywhere = {name: {verb: Remembered(opened[verb][name]) for verb in FILES} for name in BACKENDS}
     ranges = ranges_of(graphs, everywhere["onnxruntime"], PROBES)

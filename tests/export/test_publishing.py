@@ -183,10 +183,10 @@ def test_a_killed_export_leaves_whole_bundles_or_none(exported, tmp_path, fresh,
 
 def test_a_real_export_killed_while_it_writes(exported, tmp_path):
     code = (
-        "import sys; from hidemia.export import bundles; from hidemia.export.command import export\n"
+        "import sys; from hidemia.export import bundles, proof; from hidemia.export.command import export\n"
         "write = bundles.write\n"
         "bundles.write = lambda *what: (print('here', flush=True), sys.stdin.readline(), write(*what))\n"
-        "bundles._latency_ms = lambda *_: 0.0\n"
+        "proof.latency_ms = lambda *_: 0.0\n"
         "export(sys.argv[1:])"
     )
     out = tmp_path / "out"
