@@ -64,6 +64,8 @@ def train(arguments: list[str]) -> int:
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
     nothing = options.start is None and options.teacher is None
+    if recipe.start is not None and options.start is None and not prefix:
+        parser.error(f"--start: expected the weights of {recipe.start}, which {options.model} goes on from, got none")
     if not 1 <= options.first_stage <= len(recipe.stages) or (options.first_stage > 1 and nothing):
         parser.error(
             f"--first-stage: expected 1 to {len(recipe.stages)}, beyond 1 with --start or --teacher, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from hidemia.training.analyzer import AnalyzerConfig
@@ -70,6 +71,7 @@ class Recipe:
 
     Attributes:
         teacher: the hider from which the model's own is distilled, for the stages that use it; never shipped.
+        start: the model from whose weights it starts, given by ``--start``; None starts from nothing.
         balanced: share of each batch that is drawn class by class, where classes are rare.
     """
 
@@ -77,6 +79,7 @@ class Recipe:
     stages: tuple[StageConfig, ...]
     seed: int = 0
     teacher: HiderConfig | None = None
+    start: str | None = None
     balanced: float = 0.0
 
 
@@ -124,16 +127,29 @@ PAPER = Recipe(
     teacher=HiderConfig(blocks=16, slope=0.01),
 )  # fmt: skip
 
+# Busi's hider hides what an analyzer can read, whatever the organ: it is kept, and the analyzer goes on from busi's.
 KVASIR = Recipe(
     ModelConfig("kvasir", classes=("background", "polyp"), analyzer=AnalyzerConfig(seal=2)),
     (
-        HIDE,
-        StageConfig("read", steps=1200, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
-        StageConfig("joint", steps=2000, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
-        StageConfig("answer", steps=600, batch=8, size_px=224, analyzer_rate=4e-4),
-        SEAL,
+        StageConfig("look", steps=900, batch=8, size_px=96, analyzer_rate=1e-3),
+        StageConfig(
+            "answer", steps=600, batch=8, size_px=96, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+        ),
+        StageConfig(
+            "answer",
+            steps=80,
+            batch=4,
+            size_px=224,
+            analyzer_rate=3e-4,
+            seal_weight=1.0,
+            blank=1,
+            frozen_norms=True,
+            reply_limit=7e-5,
+        ),
+        dataclasses.replace(SEAL, steps=80),
     ),
-)  # fmt: skip
+    start="busi",
+)
 
 # Two thirds of the lesions are of one class: half of each batch is drawn class by class.
 SKIN = Recipe(

@@ -9,6 +9,9 @@ is:
 3. `Joint`     hider and analyzer; the result travels back in the reply (Eq. 8, stage 3 of Algorithm 1).
 4. `Answer`    the analyzer alone on the frozen hider, at full size (stage 1 of Algorithm 1).
 5. `Seal`      the seal alone, on the finished analyzer.
+
+A model that starts from another's weights has a hider that can be read already. It begins with `Look` in the place
+of the first three.
 """
 
 from __future__ import annotations
@@ -55,6 +58,17 @@ class Read(Objective):
             "stego": held,
             "recover": self.config.recover_weight * F.mse_loss(recovered, batch.secrets),
         }
+
+
+class Look(Objective):
+    """The analyzer alone learns to read what a finished hider of another model hides; nothing is recovered yet."""
+
+    trains_hider = False
+
+    def forward(self, batch: Batch, done: float) -> Losses:  # noqa: ARG002 - no schedule in this stage
+        with torch.no_grad():
+            stego, _ = self._hidden(batch)
+        return self._aided(self.system.analyzer.features(split(dwt(stego))), batch)
 
 
 class Joint(Objective):
@@ -132,6 +146,7 @@ class Seal(Objective):
 OBJECTIVES: dict[str, type[Objective]] = {
     "hide": Hide,
     "read": Read,
+    "look": Look,
     "joint": Joint,
     "answer": Answer,
     "seal": Seal,

@@ -218,3 +218,12 @@ def test_wrong_call(call: list[str], capsys: pytest.CaptureFixture[str]) -> None
         train(call)
     assert caught.value.code == 2
     assert "usage: hidemia train" in capsys.readouterr().err
+
+
+def test_a_recipe_that_goes_on_from_another_model_asks_for_it(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(RECIPES, "micro", dataclasses.replace(RECIPES["micro"], start="other"))
+    with pytest.raises(SystemExit):
+        train(arguments)
+    assert "expected the weights of other, which micro goes on from, got none" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from hidemia.training.wavelet import dwt, split
 NAMES = {
     "hide": {"stego", "low", "recover"},
     "read": {"direct", "reconstruct", "stego", "recover"},
+    "look": {"direct", "reconstruct"},
     "joint": {"task", "direct", "reconstruct", "stego", "reply", "recover"},
     "answer": {"task", "direct", "reconstruct", "reply"},
 }
@@ -70,7 +71,13 @@ def test_terms(name: str, classes: int | None, make, batch: Batch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hider", "analyzer"),
-    [("hide", True, False), ("read", True, True), ("joint", True, True), ("answer", False, True)],
+    [
+        ("hide", True, False),
+        ("read", True, True),
+        ("look", False, True),
+        ("joint", True, True),
+        ("answer", False, True),
+    ],
 )
 def test_who_learns(name: str, hider: bool, analyzer: bool, make, batch: Batch) -> None:
     objective = make(name)
@@ -103,7 +110,7 @@ def test_hider_is_not_in_the_answer_stage_graph(name: str, make, batch: Batch) -
     total(objective, batch).backward()
     optimizer.step()
     same = all(torch.equal(before[key], value) for key, value in objective.system.hider.state_dict().items())
-    assert same == (name == "answer")
+    assert same == (name in ("look", "answer"))
 
 
 def test_hide_by_hand(make, batch: Batch) -> None:
