@@ -36,27 +36,39 @@ class Plan:
 
 @dataclass(frozen=True)
 class Group:
-    """Rivals that are measured side by side."""
+    """Rivals that are measured side by side.
+
+    Attributes:
+        paper: Whether they are the networks of the papers instead, as far as they do this verb.
+    """
 
     verb: str
     batch: int
     threads: int
     rounds: int
+    paper: bool = False
 
     @property
     def name(self) -> str:
         """Of its part."""
-        return f"{self.verb}.batch{self.batch}.threads{self.threads}"
+        return f"{self.verb}.{'paper' if self.paper else f'batch{self.batch}'}.threads{self.threads}"
 
 
 def groups(plan: Plan) -> list[Group]:
-    """Every verb at batch 1 and 8, the analyzer also between; one thread and all. Quick: all threads, few batches."""
+    """What is measured.
+
+    Quick: every verb on all threads, and the analyzer at batch 8. Whole: every verb also on one thread; batches of
+    photos where they are met, which is all threads, and the analyzer; the networks of the papers once.
+    """
     if plan.quick:
         single = [Group(verb, 1, plan.threads, plan.rounds) for verb in VERBS]
         return [*single, Group("analyze", 8, plan.threads, plan.rounds)]
     found = []
     for threads in sorted({1, plan.threads}):
         for verb in VERBS:
-            batches = (1, 2, 4, 8) if verb == "analyze" and threads == plan.threads else (1, 8)
+            if threads == plan.threads:
+                batches = [1, 2, 4, 8] if verb == "analyze" else [1, 8]
+            else:
+                batches = [1, 8] if verb == "analyze" else [1]
             found += [Group(verb, batch, threads, max(FEWEST, plan.rounds // batch)) for batch in batches]
-    return found
+    return [*found, *(Group(verb, 1, plan.threads, FEWEST, paper=True) for verb in VERBS)]

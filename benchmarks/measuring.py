@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +52,23 @@ class Measuring:
 
     def _rivals(self, group: Group) -> list[Rival]:
         verb, batch, threads = group.verb, group.batch, group.threads
+        if group.paper:
+            exported = rivals.paper_exports(verb, self.bundles["client"].manifest.image_size_px)
+            return [*rivals.of_paper(self._written(exported), verb, threads), *rivals.limits(threads)]
         bundle = self.bundles["server" if verb == "analyze" else "client"]
         found = rivals.of_bundle(bundle, verb, batch, threads)
         if batch == 1:
-            found += rivals.of_files(self._plain(verb), verb, threads)
+            side = self.bundles["client"].manifest.image_size_px
+            found += rivals.of_files(
+                self._written(rivals.plain_exports(self.system, verb, side).items()), verb, threads
+            )
         found += rivals.of_torch(self.plan.weights, verb, batch, threads, quick=self.plan.quick)
         return [*found, *rivals.limits(threads)]
 
-    def _plain(self, verb: str) -> dict[str, Path]:
-        """The plain exports as files."""
+    def _written(self, exported: Iterable[tuple[str, bytes]]) -> dict[str, Path]:
+        """Exported networks as files, each written before the next is made."""
         found = {}
-        side = self.bundles["client"].manifest.image_size_px
-        for name, data in rivals.plain_exports(self.system, verb, side).items():
+        for name, data in exported:
             found[name] = self.inputs / f"{name}.onnx"
             found[name].write_bytes(data)
         return found

@@ -25,6 +25,7 @@ from hidemia.training.unet import UNet
 
 NAMES = {
     "lightih": "LightIH", "hinet": "HiNet", "deepstega": "DeepStega", "hidden": "HiDDeN",
+    "hidemia": "HideMIA analyzer, paper's width",
     "unet": "U-Net", "transunet": "TransUNet", "xnet": "XNet", "cmunext": "CMUNeXt",
 }  # fmt: skip
 
@@ -114,7 +115,7 @@ def networks(side: int = 224) -> Iterator[Network]:
     yield of_hider("DeepStega, 24 prepared maps", DeepStegaConfig(prepared=24).build(), side)
     for name, config in (
         ("HideMIA analyzer, shipped width", RECIPES["busi"].model.analyzer),
-        ("HideMIA analyzer, paper's width", RECIPES["paper"].model.analyzer),
+        (NAMES["hidemia"], RECIPES["paper"].model.analyzer),
         *((NAMES[name], rival) for name, rival in RIVALS.items()),
     ):
         yield of_analyzer(name, config.build(side), side)

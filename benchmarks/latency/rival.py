@@ -19,6 +19,8 @@ class Rival(Struct, frozen=True, kw_only=True):
         source: The bundle's folder, the file, or the folder of the weights.
         graph: The bundle's file.
         inputs: A folder with an .npy file for each input of the verb.
+        paper: Whether it is a network of the papers, with weights drawn at random.
+        trained: Whether it computes what the trained networks do, so that its output can be held against theirs.
         reason: Why it cannot be run; it then becomes a row without figures.
     """
 
@@ -33,4 +35,6 @@ class Rival(Struct, frozen=True, kw_only=True):
     graph: str = ""
     way: str = ""
     inputs: str = ""
+    paper: bool = False
+    trained: bool = True
     reason: str = ""

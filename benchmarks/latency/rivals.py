@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -13,12 +14,18 @@ from torch import nn
 
 from hidemia.benchmarks import plain
 from hidemia.benchmarks.contenders import installed
+from hidemia.benchmarks.cost.networks import NAMES
 from hidemia.benchmarks.latency.rival import Rival, Way
+from hidemia.benchmarks.latency.worker import INPUTS
+from hidemia.export.trained import Trained
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.manifest import Graph
+from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.recipes import HIDERS, RECIPES, RIVALS
 from hidemia.training.system import System
 
 ENGINES_OF_GPUS = ("tensorrt",)
+SMALL = AnalyzerConfig(width=8, levels=2, attention_levels=0)  # beside a hider that is measured alone
 
 
 def of_bundle(bundle: Bundle, verb: str, batch: int, threads: int) -> list[Rival]:
@@ -70,10 +77,56 @@ def plain_exports(system: System, verb: str, side: int) -> dict[str, bytes]:
 
 def of_files(files: dict[str, Path], verb: str, threads: int) -> list[Rival]:
     """Plain exports, whose batch is fixed at 1, in every engine at its defaults."""
+    # Plain convolutions compute something else on purpose: they are there for their time alone.
     return [
-        Rival(kind="file", name=name, verb=verb, backend=backend, batch=1, threads=threads, source=str(file))
+        Rival(
+            kind="file",
+            name=name,
+            verb=verb,
+            backend=backend,
+            batch=1,
+            threads=threads,
+            source=str(file),
+            trained=name != "plain convolutions",
+        )
         for name, file in files.items()
         for backend in installed()
+    ]
+
+
+def paper_exports(verb: str, side: int) -> Iterator[tuple[str, bytes]]:
+    """Every network of the papers that does a verb, exported as it is between the photos of a trip, by name.
+
+    One at a time: some take more than a gigabyte. Their weights are random, which costs what trained ones cost.
+    """
+    photo = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+    inputs = {name: photo.clone() for name in INPUTS[verb]}
+    paper = RECIPES["paper"].model
+    models = (
+        {"hidemia": paper, **{name: dataclasses.replace(paper, analyzer=rival) for name, rival in RIVALS.items()}}
+        if verb == "analyze"
+        else {name: dataclasses.replace(paper, hider=hider, analyzer=SMALL) for name, hider in HIDERS.items()}
+    )
+    for name, model in models.items():
+        system = dataclasses.replace(model, form="differential", image_size_px=side).build()
+        yield NAMES[name], plain.plain_export(Trained(system, verb), inputs, "out")  # type: ignore[arg-type]
+
+
+def of_paper(files: dict[str, Path], verb: str, threads: int) -> list[Rival]:
+    """Networks of the papers in ONNX Runtime at its defaults."""
+    return [
+        Rival(
+            kind="file",
+            name=name,
+            verb=verb,
+            backend="onnxruntime",
+            batch=1,
+            threads=threads,
+            source=str(file),
+            paper=True,
+            trained=False,
+        )
+        for name, file in files.items()
     ]
 
 

@@ -170,12 +170,12 @@ class _Row:
             batch=rival.batch,
             threads=rival.threads,
             reason=self.reason,
+            paper=rival.paper,
         )
         if self.process is None or self.reason:
             return row
         ready, output = self.process.ready, self.process.output
-        # Plain convolutions compute something else on purpose: they are there for their time alone.
-        held = output is not None and rival.name != "plain convolutions"
+        held = output is not None and rival.trained
         return msgspec.structs.replace(
             row,
             times_ms=self.times_ms,

@@ -144,6 +144,7 @@ class Timing(Struct, frozen=True, kw_only=True):
         first_ms: The first run, in which engines finish what they put off.
         resident_mib: Of a process of its own, once loaded.
         peak_mib: The most it had until its last run.
+        paper: Whether it is a network of the papers, with weights drawn at random.
     """
 
     verb: str
@@ -160,6 +161,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     peak_mib: float | None = None
     agreement: Agreement | None = None
     reason: str = ""
+    paper: bool = False
 
     @property
     def key(self) -> str:

@@ -152,7 +152,7 @@ def histogram(report: Report) -> str | None:
 
 
 def _main(report: Report, timing: Timing) -> bool:
-    return timing.batch == 1 and timing.threads == report.environment.threads
+    return timing.batch == 1 and timing.threads == report.environment.threads and not timing.paper
 
 
 def _measured(report: Report, verb: str) -> list[Timing]:

@@ -133,7 +133,7 @@ def sections(report: Report) -> list[Section]:
         ),
         _section(report, "limits", tables.limits(report)),
         _section(report, "files", report.method.counting, tables.graphs(report)),
-        _section(report, "networks", tables.networks(report)),
+        _section(report, "networks", tables.networks(report), *_papers(report)),
         _section(report, "table7", tables.table7(report)),
         _section(
             report,
@@ -169,6 +169,11 @@ def _section(report: Report, name: str, *blocks: str | Table | Plot | Picture) -
         return Section(name, words.TITLES[name], [], reason)
     intro = [words.INTRODUCTIONS[name]] if name in words.INTRODUCTIONS else []
     return Section(name, words.TITLES[name], [*intro, *filled])
+
+
+def _papers(report: Report) -> list[str | Table]:
+    table = tables.papers(report)
+    return [words.PAPERS, table] if table.rows else []
 
 
 def _plot(svg: str | None, text: str) -> list[Plot]:

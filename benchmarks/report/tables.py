@@ -158,7 +158,7 @@ def latency(report: Report, verb: str) -> Table:
     """Every rival of a verb: accuracy, times, memory, and its share of the machine's limits."""
     rows = []
     for timing in report.timings:
-        if timing.verb != verb:
+        if timing.verb != verb or timing.paper:
             continue
         name = [timing.graph or timing.rival, timing.backend]
         where = [timing.precision, str(timing.batch), str(timing.threads)]
@@ -184,6 +184,21 @@ def latency(report: Report, verb: str) -> Table:
             ]
         )
     return Table(LATENCY_HEAD, rows, frozenset({2, *range(5, len(LATENCY_HEAD))}))
+
+
+def papers(report: Report) -> Table:
+    """The networks of the papers, as published, in one engine."""
+    rows = []
+    for timing in report.timings:
+        if not timing.paper:
+            continue
+        if not timing.times_ms:
+            rows.append([timing.rival, timing.verb, "", "", "", timing.reason])
+            continue
+        found = summary(timing.times_ms)
+        times = f"{found.median:.0f}", f"{found.most:.0f}", f"{found.spread_percent:.1f}"
+        rows.append([timing.rival, timing.verb, *times, _number(timing.peak_mib, ".0f")])
+    return Table.of("network | verb | p50 ms | max ms | spread % | peak MiB", rows, 2)
 
 
 LATENCY_HEAD = [

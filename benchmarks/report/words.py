@@ -67,6 +67,11 @@ INTRODUCTIONS = {
     "failures": "Everything that was to be here and is not.",
 }
 
+PAPERS = (
+    "The same networks with random weights, exported by torch.onnx.export as they are, between the 8-bit photos of a "
+    "trip, in ONNX Runtime at its defaults. Recover takes two photos: what was sent, and the reply."
+)
+
 ALONE = "Cost against quality is drawn where figures of two models or more are there."
 
 METHOD = [

@@ -11,12 +11,16 @@ def plan(**changes):
 
 def test_the_whole_report_has_every_verb_on_one_thread_and_on_all():
     found = groups(plan())
-    assert len({group.name for group in found}) == len(found) == 6 + 8
+    assert len({group.name for group in found}) == len(found) == 4 + 8 + 3
     assert Group("hide", 1, 1, 40) in found
     assert Group("analyze", 2, 2, 20) in found
     assert Group("recover", 8, 2, 10) in found
-    assert {group.batch for group in found if group.verb != "analyze" or group.threads == 1} == {1, 8}
-    assert len(groups(plan(threads=1))) == 8
+    assert {group.batch for group in found if group.verb != "analyze" and group.threads == 1} == {1}
+    assert {group.batch for group in found if group.verb == "analyze" and group.threads == 1} == {1, 8}
+    assert [group.name for group in found[-3:]] == [
+        "hide.paper.threads2", "analyze.paper.threads2", "recover.paper.threads2",
+    ]  # fmt: skip
+    assert len(groups(plan(threads=1))) == 8 + 3
 
 
 def test_a_quick_report_has_every_verb_once():

@@ -86,3 +86,11 @@ def test_a_rival_that_computes_something_else_is_marked():
     assert (
         "computes something else" in row(tables.latency(report, "hide"), "plain convolutions")["equal to PyTorch FP32"]
     )
+
+
+def test_networks_of_the_papers_have_a_table_of_their_own():
+    report = sample(timings=[timing(rival="HiNet", graph="", agreement=None, paper=True)])
+    assert not tables.latency(report, "hide").rows
+    assert row(tables.papers(report), "HiNet")["verb"] == "hide"
+    broken = timing(rival="XNet", graph="", agreement=None, paper=True, times_ms=[], reason="out of memory")
+    assert row(tables.papers(sample(timings=[broken])), "XNet")["peak MiB"] == "out of memory"
