@@ -127,29 +127,27 @@ PAPER = Recipe(
     teacher=HiderConfig(blocks=16, slope=0.01),
 )  # fmt: skip
 
-# Busi's hider hides what an analyzer can read, whatever the organ: it is kept, and the analyzer goes on from busi's.
+# Busi's hider hides what an analyzer can read, whatever the organ: the analyzer learns to read first, and a few joint
+# steps then teach the hider to hide colour as well as grey.
 KVASIR = Recipe(
     ModelConfig("kvasir", classes=("background", "polyp"), analyzer=AnalyzerConfig(seal=2)),
     (
         StageConfig("look", steps=900, batch=8, size_px=96, analyzer_rate=1e-3),
         StageConfig(
-            "answer", steps=600, batch=8, size_px=96, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+            "joint", steps=180, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=5e-4, stego_limit=4e-5,
+            stego_weight=8000.0,
         ),
         StageConfig(
-            "answer",
-            steps=80,
-            batch=4,
-            size_px=224,
-            analyzer_rate=3e-4,
-            seal_weight=1.0,
-            blank=1,
-            frozen_norms=True,
+            "answer", steps=450, batch=8, size_px=96, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+        ),
+        StageConfig(
+            "answer", steps=60, batch=4, size_px=224, analyzer_rate=3e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             reply_limit=7e-5,
         ),
-        dataclasses.replace(SEAL, steps=80),
+        dataclasses.replace(SEAL, steps=60),
     ),
     start="busi",
-)
+)  # fmt: skip
 
 # Two thirds of the lesions are of one class: half of each batch is drawn class by class.
 SKIN = Recipe(
