@@ -35,7 +35,7 @@ from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
 ROUNDS, QUICK_ROUNDS = 15, 5
-GRID_ROUNDS = 40  # of every rival at batch 1
+GRID_ROUNDS = 25  # of every rival at batch 1
 IMAGES = 8  # as many as the largest batch
 BEFORE = ("read the scan", "scale")  # stages before a trip whose scan has the network's size
 ENGINE_STAGES = ("hide", "analyze", "recover")

@@ -131,7 +131,7 @@ def of_paper(files: dict[str, Path], verb: str, threads: int) -> list[Rival]:
 
 
 def of_torch(weights: Path, verb: str, batch: int, threads: int, *, quick: bool) -> list[Rival]:
-    """PyTorch in its three ways; the compiled one only where there is a compiler. Quick: eager at batch 1 alone."""
+    """PyTorch in its three ways at batch 1, eager beyond; compiled where there is a compiler. Quick: eager alone."""
     return [
         Rival(
             kind="torch",
@@ -145,6 +145,7 @@ def of_torch(weights: Path, verb: str, batch: int, threads: int, *, quick: bool)
             reason=_left_out(way, batch) if quick else _no_compiler(way),
         )
         for way in get_args(Way)
+        if way == "eager" or quick or batch == 1
     ]
 
 

@@ -42,3 +42,7 @@ def test_every_hider_of_the_papers_runs_between_the_photos_of_a_trip(verb, names
 def test_plain_convolutions_are_not_held_against_the_trained_network():
     rows = rivals.of_files({"six branches": Path("a"), "plain convolutions": Path("b")}, "analyze", 1)
     assert {row.name: row.trained for row in rows} == {"six branches": True, "plain convolutions": False}
+
+
+def test_batches_are_measured_in_one_way_of_pytorch():
+    assert [rival.way for rival in rivals.of_torch(Path("w"), "hide", 8, 1, quick=False)] == ["eager"]
