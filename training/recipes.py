@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 
 from hidemia.training.analyzer import AnalyzerConfig
@@ -144,7 +143,6 @@ KVASIR = Recipe(
             "answer", steps=60, batch=4, size_px=224, analyzer_rate=3e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             reply_limit=7e-5,
         ),
-        dataclasses.replace(SEAL, steps=60),
     ),
     start="busi",
 )  # fmt: skip
