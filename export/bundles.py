@@ -112,6 +112,7 @@ def _manifest(
             min_psnr_db=config.reply_min_psnr_db,
             min_changed_share=config.reply_min_changed_share,
             min_seal_share=config.reply_min_seal_share,
+            max_seal_agreement=config.reply_max_seal_agreement,
         )
         if role == "client"
         else None,

@@ -59,14 +59,14 @@ def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) ->
 
     Args:
         integrity: What `check_distance` found.
-        seal: float32 (T, T), agreement of each tile with the pattern, -1..1.
+        seal: float32 (T, T), agreement of each tile with the pattern: 1 as trained, 0 where there is none.
         limits: The manifest's, with a share of tiles that must carry it.
 
     Returns:
-        The same, with the share of tiles that do.
+        The same, with the share of tiles that do, and how strongly all do in the mean.
 
     Raises:
-        ReplyError: Too few do.
+        ReplyError: Too few do, or too strongly.
     """
     least = limits.min_seal_share or 0.0
     share = float(np.mean(seal >= SEALED))
@@ -76,4 +76,11 @@ def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) ->
             f"got {share:.1%}; another model answered, it was altered on the way, or the image is none for this "
             "model: send again once"
         )
-    return dataclasses.replace(integrity, seal_share=share)
+    agreement = float(np.mean(seal, dtype=np.float64))
+    most = limits.max_seal_agreement
+    if most is not None and not agreement <= most:  # nor is what is no number within it
+        raise ReplyError(
+            f"reply: expected the seal of this model's analyzer with an agreement of at most {most:.2f}, "
+            f"got {agreement:.2f}; it was analysed more than once on its way: send again, and see what lies between"
+        )
+    return dataclasses.replace(integrity, seal_share=share, seal_agreement=agreement)

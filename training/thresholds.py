@@ -1,21 +1,29 @@
-"""What a device needs to judge a reply, set on the validation split: the mask's threshold and the reply's limits."""
+"""What a device needs to judge a reply, set on the validation split: the mask's threshold and the reply's limits.
+
+Training sets them at its end. ``python -m hidemia.training.thresholds --weights DIR --data DIR --covers DIR`` sets
+them anew for weights that are there already, and changes nothing but ``config.json``; export afterwards.
+"""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from hidemia.training.channel import to_uint8
-from hidemia.training.data import Scans, scaled
+from hidemia.training.channel import to_uint8, transmit
+from hidemia.training.data import Scans, read_covers, read_scans, scaled
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.seal import SEALED, agreement
 from hidemia.training.system import System
 from hidemia.training.validation import dice, psnr_db
+from hidemia.training.weights import load_weights, save_config
 
 CANDIDATES = torch.linspace(0.2, 0.8, 25)
-MARGIN_DB = 6.0  # below the worst reply of the validation split
+MARGIN_DB = 1.0  # below the worst reply of the validation split: why, see docs/integrity.md
 
 
 @torch.no_grad()
@@ -23,11 +31,12 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
     """The configuration with its thresholds set, from one trip for each image of the split.
 
     The mask's threshold is the candidate with the best mean Dice. A reply must differ from what was sent in at
-    least a quarter of the share of values that the least changed one differs in, and lie at most 6 dB further
-    from it than the most changed one. The share of its tiles that must carry the seal: see `seal_limit`.
+    least a quarter of the share of values that the least changed one differs in, and lie at most 1 dB further
+    from it than the most changed one. The share of its tiles that must carry the seal: see `seal_limit`; how
+    strongly they may: see `agreement_limit`.
     """
     system.eval()
-    distances, changes, overlaps, sealed = [], [], [], []
+    distances, changes, overlaps, sealed, once, twice = [], [], [], [], [], []
     for i in range(len(scans.images)):
         secret = scaled(scans.images[i : i + 1], model.image_size_px)
         cover = scaled(covers[i % len(covers)][None], model.image_size_px)
@@ -37,6 +46,9 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         if model.seal is not None:
             agreed = agreement(trip.recovered, trip.reference, system.analyzer.signs)
             sealed.append((agreed >= SEALED).double().mean().item())
+            again = system.answer(trip.stego, transmit(system.analyzer(trip.reply)))
+            once.append(agreed.mean().item())
+            twice.append(agreement(again.recovered, again.reference, system.analyzer.signs).mean().item())
         if scans.masks is not None:
             truth = scaled(scans.masks[i : i + 1], model.image_size_px)[:, 0] > 0.5
             probability = system.head.probabilities(trip.recovered, trip.reference)
@@ -50,6 +62,7 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         reply_min_psnr_db=round(torch.cat(distances).min().item() - MARGIN_DB, 1),
         reply_min_changed_share=round(torch.stack(changes).min().item() / 4, 4),
         reply_min_seal_share=seal_limit(min(sealed)) if sealed else None,
+        reply_max_seal_agreement=agreement_limit(max(once), min(twice)) if sealed else None,
     )
 
 
@@ -59,3 +72,29 @@ def seal_limit(least: float) -> float:
     It lies half way down to what a reply with a quarter cut out still carries, and never below a half.
     """
     return round(max(0.5, (0.75 + least) / 2), 4)
+
+
+def agreement_limit(once: float, twice: float) -> float | None:
+    """The greatest mean agreement with the seal, from the strongest honest reply and the weakest one analysed twice.
+
+    It lies half way between them. None where they overlap: a limit would refuse honest replies.
+    """
+    return round((once + twice) / 2, 2) if once < twice else None
+
+
+def main() -> None:
+    """Set the thresholds and limits of trained weights anew, on the validation split."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    for name in ("weights", "data", "covers"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    options = parser.parse_args()
+    system, model = load_weights(options.weights)
+    scans = read_scans(options.data, "val", model.task == "segmentation")
+    config = with_thresholds(system, model, scans, read_covers(options.covers, "val", model.image_size_px))
+    save_config(config, options.weights)
+    for name in ("mask_threshold", *(key for key in dataclasses.asdict(config) if key.startswith("reply_"))):
+        sys.stdout.write(f"{name}: {getattr(model, name)} -> {getattr(config, name)}\n")
+
+
+if __name__ == "__main__":
+    main()

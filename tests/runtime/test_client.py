@@ -129,12 +129,20 @@ def test_a_sealed_reply_says_how_much_of_it_is(tiny, model, server, tmp_path, rn
     tiles = (result.mask > 0).reshape(8, 8, 8, 8).mean(axis=(1, 3))
     assert result.integrity.seal_share == (tiles >= 0.5).mean()
     assert 0.1 < result.integrity.seal_share < 0.5
+    assert result.integrity.seal_agreement == pytest.approx(result.probability.mean(), abs=1e-6)
 
 
 def test_a_reply_without_the_seal_is_refused(tiny, model, server, tmp_path, rng):
     with Client.load(tiny.seal(model, tmp_path, 0.9), engine=EngineSettings(threads=1)) as client:
         stego = client.hide(tiny.secret(), tiny.photo(rng))
         with pytest.raises(ReplyError, match=r"expected the seal of this model's analyzer in at least 90\.0% of it"):
+            client.recover(server.analyze(stego), sent=stego)
+
+
+def test_a_seal_that_is_too_strong_is_refused(tiny, model, server, tmp_path, rng):
+    with Client.load(tiny.seal(model, tmp_path, 0.1, 0.1), engine=EngineSettings(threads=1)) as client:
+        stego = client.hide(tiny.secret(), tiny.photo(rng))
+        with pytest.raises(ReplyError, match=r"with an agreement of at most 0\.10, got 0\.[1-5]"):
             client.recover(server.analyze(stego), sent=stego)
 
 

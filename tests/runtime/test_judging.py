@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hidemia.runtime.judging import SEALED, check_distance, check_seal
 from hidemia.runtime.manifest import ReplyLimits
 from hidemia.runtime.result import Integrity
 
-LIMITS = ReplyLimits(min_psnr_db=40.0, min_changed_share=0.25, min_seal_share=0.75)
+LIMITS = ReplyLimits(min_psnr_db=40.0, min_changed_share=0.25, min_seal_share=0.75, max_seal_agreement=1.5)
 SENT = np.full((4, 4, 3), 100, np.uint8)
 
 
@@ -48,10 +49,33 @@ def test_the_share_of_sealed_tiles(sealed, is_one):
     seal[:sealed] = SEALED
     integrity = Integrity(psnr_db=44.0, changed_share=0.5)
     if is_one:
-        assert check_seal(integrity, seal.reshape(2, 2), LIMITS) == Integrity(44.0, 0.5, sealed / 4)
+        expected = Integrity(44.0, 0.5, sealed / 4, (sealed * SEALED - (4 - sealed)) / 4)
+        assert check_seal(integrity, seal.reshape(2, 2), LIMITS) == expected
     else:
         with pytest.raises(ReplyError, match=rf"in at least 75\.0% of it, got {sealed / 4:.1%}"):
             check_seal(integrity, seal.reshape(2, 2), LIMITS)
+
+
+@pytest.mark.parametrize("most", [1.5, None])
+def test_a_seal_written_twice(most):
+    """Agreements of 1, 1, 2 and 2 are within a limit of 1.5; the last one a little stronger is beyond it."""
+    limits = msgspec.structs.replace(LIMITS, max_seal_agreement=most)
+    seal = np.array([[1, 1], [2, 2]], np.float32)
+    assert check_seal(Integrity(44.0, 0.5), seal, limits).seal_agreement == 1.5
+    seal[1, 1] = 2.25
+    if most is None:  # the bundle is older than the limit
+        assert check_seal(Integrity(44.0, 0.5), seal, limits).seal_agreement == 1.5625
+    else:
+        with pytest.raises(ReplyError, match=r"of at most 1\.50, got 1\.56; it was analysed more than once"):
+            check_seal(Integrity(44.0, 0.5), seal, limits)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+def test_one_tile_that_is_no_number(hole):
+    seal = np.ones((2, 2), np.float32)
+    seal[0, 0] = hole
+    with pytest.raises(ReplyError, match=rf"of at most 1\.50, got {hole}"):
+        check_seal(Integrity(44.0, 0.5), seal, LIMITS)
 
 
 def test_a_seal_that_is_no_number_is_none():

@@ -157,6 +157,20 @@ def test_roles_and_verbs_belong_together(content):
         manifests.load(encode(content))
 
 
+def test_limits_of_the_seal(content):
+    """A bundle of an older export has none of its keys; of the newer ones, none stands without what it refines."""
+    for name in ("min_seal_share", "max_seal_agreement"):
+        del content["reply_limits"][name]
+    limits = manifests.load(encode(content)).reply_limits
+    assert limits.min_seal_share is limits.max_seal_agreement is None
+    content["reply_limits"]["max_seal_agreement"] = 1.9
+    with pytest.raises(BundleError, match="Expected max_seal_agreement only beside min_seal_share"):
+        manifests.load(encode(content))
+    content["reply_limits"]["max_seal_agreement"] = 0
+    with pytest.raises(BundleError, match=r"Expected `float` > 0"):
+        manifests.load(encode(content))
+
+
 def test_segmentation_needs_a_threshold(content):
     content["mask_threshold"] = None
     with pytest.raises(BundleError, match="Expected a mask_threshold for segmentation"):

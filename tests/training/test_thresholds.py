@@ -1,14 +1,19 @@
+import dataclasses
 import math
 
 import pytest
 import torch
+from tests.micro import micro_config, micro_system
 from torch import nn
 
-from hidemia.training.data import Scans
+from hidemia.training.channel import transmit
+from hidemia.training.data import Scans, scaled
 from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.recipes import ModelConfig
+from hidemia.training.seal import agreement
 from hidemia.training.system import Trip
-from hidemia.training.thresholds import CANDIDATES, MARGIN_DB, seal_limit, with_thresholds
+from hidemia.training.thresholds import CANDIDATES, MARGIN_DB, agreement_limit, main, seal_limit, with_thresholds
+from hidemia.training.weights import load_weights, save_weights
 
 MODEL = ModelConfig("m", image_size_px=32, form="printed")
 
@@ -76,3 +81,47 @@ def test_nothing_else_is_touched() -> None:
 def test_the_limit_of_the_seal_lies_between_a_whole_reply_and_one_with_a_quarter_cut_out():
     assert seal_limit(0.9) == pytest.approx(0.825)
     assert seal_limit(0.1) == 0.5
+
+
+def test_the_limit_of_agreement_lies_between_a_reply_analysed_once_and_twice():
+    assert agreement_limit(1.5, 2.5) == 2.0
+    assert agreement_limit(1.0, 1.01) == pytest.approx(1.0, abs=0.011)
+    assert agreement_limit(2.0, 2.0) is None  # they overlap: no limit would keep all honest replies
+
+
+def test_a_sealed_reply_is_analysed_again() -> None:
+    """The limit is half way between the agreement of the reply and that of its analysis, taken here step by step."""
+    model = micro_config()
+    system = micro_system(model)
+    secrets = scans(200, (2, 250))
+    once, twice = [], []
+    with torch.no_grad():
+        for image in secrets.images:
+            secret, cover = scaled(image[None], 64), scaled(COVERS[:1], 64)
+            stego = transmit(system.hider.hide(secret, cover))
+            reply = transmit(system.analyzer(stego))
+            again = transmit(system.analyzer(reply))
+            for photo, found in ((reply, once), (again, twice)):
+                agreed = agreement(system.hider.recover(photo), system.hider.recover(stego), system.analyzer.signs)
+                found.append(agreed.mean().item())
+    config = with_thresholds(system, model, secrets, COVERS)
+    assert config.reply_max_seal_agreement == agreement_limit(max(once), min(twice))
+
+
+def test_limits_set_anew(scans_folder, covers_folder, tmp_path, monkeypatch, capsys) -> None:
+    """The command changes the configuration alone, and only what is measured in it."""
+    model = micro_config(reply_min_psnr_db=99.0)
+    weights = tmp_path / "weights"
+    save_weights(micro_system(model), model, weights)
+    before = {file.name: file.read_bytes() for file in weights.iterdir()}
+    folders = ("--weights", weights, "--data", scans_folder, "--covers", covers_folder)
+    monkeypatch.setattr("sys.argv", ["thresholds", *map(str, folders)])
+    main()
+    after = {file.name: file.read_bytes() for file in weights.iterdir()}
+    assert [name for name in after if after[name] != before[name]] == ["config.json"]
+    _, config = load_weights(weights)
+    assert config.reply_min_psnr_db < 99
+    assert f"reply_min_psnr_db: 99.0 -> {config.reply_min_psnr_db}" in capsys.readouterr().out
+    kept = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    changed = {name for name, value in kept.items() if value != getattr(config, name)}
+    assert changed <= {"mask_threshold"} | {name for name in kept if name.startswith("reply_")}
