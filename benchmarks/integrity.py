@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -41,19 +41,27 @@ Row = dict[str, float | int | None]
 
 @dataclass
 class Tally:
-    """What became of the photos of one kind: which were accepted, and what would be read from each, 0..1."""
+    """What became of the photos of one kind.
+
+    Attributes:
+        accepted: which were.
+        scores: how right what is read from each is, 0..1, refused or not; None where there is nothing to find.
+    """
 
     accepted: list[bool] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
+    scores: list[float | None] = field(default_factory=list)
 
     def row(self, accepted_is_wrong: bool) -> Row:  # noqa: FBT001
         """The rate of errors, and the mean scores of all photos and of those accepted; None where there are none."""
-        taken = [score for score, accepted in zip(self.scores, self.accepted, strict=True) if accepted]
         errors = sum(accepted is accepted_is_wrong for accepted in self.accepted)
-        return rate(errors, len(self.accepted)) | {
-            "task": float(np.mean(self.scores)),
-            "task_accepted": float(np.mean(taken)) if taken else None,
-        }
+        taken = [score for score, accepted in zip(self.scores, self.accepted, strict=True) if accepted]
+        return rate(errors, len(self.accepted)) | {"task": mean(self.scores), "task_accepted": mean(taken)}
+
+
+def mean(scores: Sequence[float | None]) -> float | None:
+    """Of those that there are; None where there are none."""
+    known = [score for score in scores if score is not None]
+    return float(np.mean(known)) if known else None
 
 
 def visits(client: Client, server: Server, data: Path, covers: Path, split: str, count: int) -> Iterator[Visit]:
@@ -79,18 +87,19 @@ def truth_of(client: Client, data: Path, row: dict[str, str]) -> NDArray[np.bool
     return truth_mask(data, row, client.image_size_px)
 
 
-def offer(client: Client, reply: Image, sent: Image, truth: NDArray[np.bool_] | int) -> tuple[bool, float]:
-    """Whether the device takes a photo for the answer to what it sent, and how right that answer is or would be.
-
-    The second is the Dice of the mask, or 1 for the right class and 0 for another.
-    """
+def recovered(client: Client, reply: Image, sent: Image) -> NDArray[np.float32] | None:
+    """What the device reads from a photo that it takes for the answer to what it sent; None when it refuses it."""
     try:
-        probability, accepted = client.recover(reply, sent=sent).probability, True
+        return client.recover(reply, sent=sent).probability
     except ReplyError:
-        probability, accepted = client.probability(reply, sent=sent), False
+        return None
+
+
+def score(probability: NDArray[np.float32], truth: NDArray[np.bool_] | int, threshold: float | None) -> float:
+    """The Dice of a mask, or 1 for the right class and 0 for another."""
     if isinstance(truth, int):
-        return accepted, float(probability.argmax() == truth)
-    return accepted, metrics.dice(probability >= client.manifest.mask_threshold, truth)
+        return float(probability.argmax() == truth)
+    return metrics.dice(probability >= threshold, truth)
 
 
 def rate(errors: int, trials: int) -> Row:
@@ -106,17 +115,21 @@ def measure(
     tallies: dict[str, Tally] = defaultdict(Tally)
     kinds = cycle(offences)
 
-    def note(kind: str, reply: Image, sent: Image, truth: NDArray[np.bool_] | int) -> None:
-        accepted, score = offer(client, reply, sent, truth)
-        tallies[kind].accepted.append(accepted)
-        tallies[kind].scores.append(score)
+    def note(kind: str, reply: Image, sent: Image, truth: NDArray[np.bool_] | int | None) -> None:
+        found = recovered(client, reply, sent)
+        tallies[kind].accepted.append(found is not None)
+        if truth is not None:
+            probability = client.probability(reply, sent=sent) if found is None else found
+            tallies[kind].scores.append(score(probability, truth, client.manifest.mask_threshold))
+        else:
+            tallies[kind].scores.append(None)
 
     for visit in trips:
         note("honest", visit.reply, visit.stego, visit.truth)
         for offend in islice(kinds, per_trip):
             note(offend.__name__, offend(visit), visit.stego, visit.truth)
         # A client that sends a plain photo by mistake gets an answer to it, and must not find a result there.
-        note("plain_photo_sent", visit.model.analyze(visit.cover), visit.cover, visit.truth)
+        note("plain_photo_sent", visit.model.analyze(visit.cover), visit.cover, None)
     honest = tallies.pop("honest").row(accepted_is_wrong=False)
     every = Tally(
         [accepted for tally in tallies.values() for accepted in tally.accepted],
@@ -130,10 +143,10 @@ def table(found: dict[str, Row]) -> str:
     """The rates as a Markdown table."""
     lines = ["| | errors | trials | rate | at most (95 %) | read from all | from those accepted |", "|---" * 7 + "|"]
     for name, row in found.items():
-        accepted = "-" if row["task_accepted"] is None else f"{row['task_accepted']:.3f}"
+        read, accepted = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("task", "task_accepted"))
         lines.append(
             f"| {name.replace('_', ' ')} | {row['errors']} | {row['trials']} | {row['rate']:.2%} | "
-            f"{row['upper_95']:.2%} | {row['task']:.3f} | {accepted} |"
+            f"{row['upper_95']:.2%} | {read} | {accepted} |"
         )
     return "\n".join(lines)
 

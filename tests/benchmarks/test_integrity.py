@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hidemia.benchmarks import offences
-from hidemia.benchmarks.integrity import Tally, measure, offer, rate, table
+from hidemia.benchmarks.integrity import Tally, measure, rate, score, table
 from hidemia.benchmarks.offences import OFFENCES, Visit
 from hidemia.runtime.errors import ReplyError
 
@@ -95,11 +95,16 @@ def test_rows_by_hand():
     assert tally.row(accepted_is_wrong=False) == rate(3, 4) | {"task": pytest.approx(0.5), "task_accepted": 0.2}
 
 
-def test_a_class_is_right_or_wrong():
-    class Labelling:
-        def recover(self, reply, *, sent):
-            return SimpleNamespace(probability=np.array([0.1, 0.7, 0.2], np.float32))
+def test_nothing_to_find_counts_as_a_trial_and_not_as_a_score():
+    tally = Tally(accepted=[True, False, True], scores=[None, 0.4, 0.8])
+    assert tally.row(accepted_is_wrong=True) == rate(2, 3) | {"task": pytest.approx(0.6), "task_accepted": 0.8}
+    unknown = Tally(accepted=[True], scores=[None]).row(accepted_is_wrong=True)
+    assert unknown["task"] is unknown["task_accepted"] is None
+    assert table({"plain_photo_sent": unknown}).endswith("| plain photo sent | 1 | 1 | 100.00% | 100.00% | - | - |")
 
-    photo = np.zeros((8, 8, 3), np.uint8)
-    assert offer(Labelling(), photo, photo, 1) == (True, 1.0)
-    assert offer(Labelling(), photo, photo, 2) == (True, 0.0)
+
+def test_scores_by_hand():
+    classes = np.array([0.1, 0.7, 0.2], np.float32)
+    assert [score(classes, truth, None) for truth in (0, 1, 2)] == [0, 1, 0]
+    pixels = np.array([[0.4, 0.3], [0.6, 0.1]], np.float32)
+    assert score(pixels, np.array([[True, False], [False, False]]), 0.4) == pytest.approx(2 / 3)
