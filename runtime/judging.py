@@ -32,7 +32,7 @@ def check_distance(reply: Image, sent: Image, limits: ReplyLimits) -> Integrity:
         How far the two are apart; its seal is not judged yet.
 
     Raises:
-        ReplyError: The reply equals what was sent, lies too far from it, or hardly differs.
+        ReplyError: The reply equals what was sent, lies too far from it, in all or in the low band, or hardly differs.
     """
     changed = similarity.changed_share(reply, sent)
     if changed == 0:
@@ -51,7 +51,13 @@ def check_distance(reply: Image, sent: Image, limits: ReplyLimits) -> Integrity:
             f"reply: expected at least {limits.min_changed_share:.1%} of values to differ from the photo "
             f"sent, got {changed:.1%}; the server did not analyse it: check the address"
         )
-    return Integrity(psnr_db=decibel, changed_share=changed)
+    low, most = similarity.low_change(reply, sent), limits.max_low_change
+    if most is not None and low > most:
+        raise ReplyError(
+            f"reply: expected the means of 2x2 px within {most:.2f} levels of those of the photo sent, got {low:.2f}; "
+            "it was analysed more than once or altered on the way: send again, and see what lies in between"
+        )
+    return Integrity(psnr_db=decibel, changed_share=changed, low_change=low)
 
 
 def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) -> Integrity:
@@ -59,14 +65,14 @@ def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) ->
 
     Args:
         integrity: What `check_distance` found.
-        seal: float32 (T, T), agreement of each tile with the pattern: 1 as trained, 0 where there is none.
+        seal: float32 (T, T), agreement of each tile with the pattern, -1..1.
         limits: The manifest's, with a share of tiles that must carry it.
 
     Returns:
-        The same, with the share of tiles that do, and how strongly all do in the mean.
+        The same, with the share of tiles that do.
 
     Raises:
-        ReplyError: Too few do, or too strongly.
+        ReplyError: Too few do.
     """
     least = limits.min_seal_share or 0.0
     share = float(np.mean(seal >= SEALED))
@@ -76,11 +82,4 @@ def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) ->
             f"got {share:.1%}; another model answered, it was altered on the way, or the image is none for this "
             "model: send again once"
         )
-    agreement = float(np.mean(seal, dtype=np.float64))
-    most = limits.max_seal_agreement
-    if most is not None and not agreement <= most:  # nor is what is no number within it
-        raise ReplyError(
-            f"reply: expected the seal of this model's analyzer with an agreement of at most {most:.2f}, "
-            f"got {agreement:.2f}; it was analysed more than once on its way: send again, and see what lies between"
-        )
-    return dataclasses.replace(integrity, seal_share=share, seal_agreement=agreement)
+    return dataclasses.replace(integrity, seal_share=share)

@@ -133,19 +133,15 @@ class ReplyLimits(Struct, frozen=True, kw_only=True):
     Attributes:
         min_psnr_db: Reply against sent; below, it is not an answer to this photo.
         min_changed_share: Share of uint8 values that must differ; below, nobody analysed it.
+        max_low_change: Root mean square change of the means of 2x2 px, in levels; above, it was analysed twice or
+            altered. None in bundles of older exports, and where the model's replies do not separate.
         min_seal_share: Share of tiles that must carry the seal of this pair's analyzer; None where it writes none.
-        max_seal_agreement: How strongly they may carry it in the mean, 1 as trained; above, it was written twice.
-            None where nobody measured it, as in bundles of older exports.
     """
 
     min_psnr_db: float
     min_changed_share: Share
+    max_low_change: Annotated[float, Meta(gt=0)] | None = None
     min_seal_share: Share | None = None
-    max_seal_agreement: Annotated[float, Meta(gt=0)] | None = None
-
-    def __post_init__(self) -> None:
-        if self.min_seal_share is None and self.max_seal_agreement is not None:
-            raise ValueError("Expected max_seal_agreement only beside min_seal_share")
 
 
 class Manifest(Struct, frozen=True, kw_only=True):

@@ -28,16 +28,15 @@ class Integrity:
     Attributes:
         psnr_db: Reply against sent.
         changed_share: Share of values that differ, 0..1.
+        low_change: Root mean square change of the means of 2x2 px, in levels.
         seal_share: Share of the reply's tiles that carry the seal of this pair's analyzer, 0..1; None where the
             model writes none. Below 1 but within the limit, part of the reply was damaged.
-        seal_agreement: How strongly its tiles carry it in the mean: 1 as trained, about 2 when it was written twice;
-            None where the model writes none.
     """
 
     psnr_db: float
     changed_share: float
+    low_change: float
     seal_share: float | None = None
-    seal_agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.errors import ImageError
 
-__all__ = ["changed_share", "psnr", "ssim"]
+__all__ = ["changed_share", "low_change", "psnr", "ssim"]
 
 _RADIUS_PX = 5
 _SIGMA_PX = 1.5
@@ -37,6 +37,27 @@ def psnr(a: Image, b: Image) -> float:
     error = np.subtract(a, b, dtype=np.int32)
     mean = float(np.mean(np.square(error), dtype=np.float64))
     return math.inf if mean == 0.0 else 10.0 * math.log10(255.0**2 / mean)
+
+
+def low_change(a: Image, b: Image) -> float:
+    """Root mean square difference of the means of 2x2 px: what two photos differ in beside their finest detail.
+
+    Args:
+        a: uint8 (H, W, C), at least 2 px a side; a last odd row or column is left out.
+        b: The same shape.
+
+    Returns:
+        Levels of 255.
+
+    Raises:
+        ImageError: The shapes differ.
+    """
+    _check(a, b)
+    error = np.subtract(a, b, dtype=np.int32)
+    height, width = error.shape[0] // 2 * 2, error.shape[1] // 2 * 2
+    rows = error[0:height:2] + error[1:height:2]
+    blocks = rows[:, 0:width:2] + rows[:, 1:width:2]
+    return math.sqrt(float(np.mean(np.square(blocks), dtype=np.float64))) / 4.0
 
 
 def ssim(a: Image, b: Image) -> float:

@@ -231,8 +231,8 @@ def _json(result: Result) -> bytes:
         "integrity": {
             "psnr_db": round(integrity.psnr_db, 3),
             "changed_share": round(integrity.changed_share, 6),
+            "low_change": round(integrity.low_change, 6),
             "seal_share": None if integrity.seal_share is None else round(integrity.seal_share, 6),
-            "seal_agreement": None if integrity.seal_agreement is None else round(integrity.seal_agreement, 3),
         },
     }
     if result.mask is None:

@@ -157,16 +157,12 @@ def test_roles_and_verbs_belong_together(content):
         manifests.load(encode(content))
 
 
-def test_limits_of_the_seal(content):
-    """A bundle of an older export has none of its keys; of the newer ones, none stands without what it refines."""
-    for name in ("min_seal_share", "max_seal_agreement"):
-        del content["reply_limits"][name]
-    limits = manifests.load(encode(content)).reply_limits
-    assert limits.min_seal_share is limits.max_seal_agreement is None
-    content["reply_limits"]["max_seal_agreement"] = 1.9
-    with pytest.raises(BundleError, match="Expected max_seal_agreement only beside min_seal_share"):
-        manifests.load(encode(content))
-    content["reply_limits"]["max_seal_agreement"] = 0
+def test_a_bundle_of_an_older_export_has_no_limit_on_low_changes(content):
+    del content["reply_limits"]["max_low_change"]
+    assert manifests.load(encode(content)).reply_limits.max_low_change is None
+    content["reply_limits"]["max_low_change"] = 0.3
+    assert manifests.load(encode(content)).reply_limits.max_low_change == 0.3
+    content["reply_limits"]["max_low_change"] = 0
     with pytest.raises(BundleError, match=r"Expected `float` > 0"):
         manifests.load(encode(content))
 
