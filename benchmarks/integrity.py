@@ -30,7 +30,7 @@ from hidemia.benchmarks import metrics
 from hidemia.benchmarks.evaluate import covers_of, truth_label, truth_mask
 from hidemia.benchmarks.offences import OFFENCES, Image, Visit, other_model
 from hidemia.benchmarks.pages import renewed
-from hidemia.runtime import Client, Server, photo, png
+from hidemia.runtime import Client, Server, photo, png, similarity
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import ReplyError
 from hidemia.runtime.manifest import Precision
@@ -45,17 +45,24 @@ class Tally:
 
     Attributes:
         accepted: which were.
+        low_changes: how far the low band of each lies from what was sent, in levels.
         scores: how right what is read from each is, 0..1, refused or not; None where there is nothing to find.
     """
 
     accepted: list[bool] = field(default_factory=list)
+    low_changes: list[float] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
 
     def row(self, accepted_is_wrong: bool) -> Row:  # noqa: FBT001
-        """The rate of errors, and the mean scores of all photos and of those accepted; None where there are none."""
+        """The rate of errors, the range of low changes, and the mean scores of all photos and of those accepted."""
         errors = sum(accepted is accepted_is_wrong for accepted in self.accepted)
         taken = [score for score, accepted in zip(self.scores, self.accepted, strict=True) if accepted]
-        return rate(errors, len(self.accepted)) | {"task": mean(self.scores), "task_accepted": mean(taken)}
+        return rate(errors, len(self.accepted)) | {
+            "low_change_min": min(self.low_changes),
+            "low_change_max": max(self.low_changes),
+            "task": mean(self.scores),
+            "task_accepted": mean(taken),
+        }
 
 
 def mean(scores: Sequence[float | None]) -> float | None:
@@ -118,6 +125,7 @@ def measure(
     def note(kind: str, reply: Image, sent: Image, truth: NDArray[np.bool_] | int | None) -> None:
         found = recovered(client, reply, sent)
         tallies[kind].accepted.append(found is not None)
+        tallies[kind].low_changes.append(similarity.low_change(reply, sent))
         if truth is not None:
             probability = client.probability(reply, sent=sent) if found is None else found
             tallies[kind].scores.append(score(probability, truth, client.manifest.mask_threshold))
@@ -131,23 +139,23 @@ def measure(
         # A client that sends a plain photo by mistake gets an answer to it, and must not find a result there.
         note("plain_photo_sent", visit.model.analyze(visit.cover), visit.cover, None)
     honest = tallies.pop("honest").row(accepted_is_wrong=False)
-    every = Tally(
-        [accepted for tally in tallies.values() for accepted in tally.accepted],
-        [score for tally in tallies.values() for score in tally.scores],
-    )
+    every = Tally()
+    for tally in tallies.values():
+        for name, values in vars(every).items():
+            values.extend(getattr(tally, name))
     found = {name: tally.row(accepted_is_wrong=True) for name, tally in tallies.items()}
     return {"false_reject": honest, "false_accept": every.row(accepted_is_wrong=True), **found}
 
 
 def table(found: dict[str, Row]) -> str:
     """The rates as a Markdown table."""
-    lines = ["| | errors | trials | rate | at most (95 %) | read from all | from those accepted |", "|---" * 7 + "|"]
+    heads = ("", "errors", "trials", "rate", "at most (95 %)", "low change", "read", "read where accepted")
+    lines = ["| " + " | ".join(heads).lstrip() + " |", "|---" * len(heads) + "|"]
     for name, row in found.items():
         read, accepted = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("task", "task_accepted"))
-        lines.append(
-            f"| {name.replace('_', ' ')} | {row['errors']} | {row['trials']} | {row['rate']:.2%} | "
-            f"{row['upper_95']:.2%} | {read} | {accepted} |"
-        )
+        low = f"{row['low_change_min']:.2f} to {row['low_change_max']:.2f}"
+        rates = f"{row['errors']} | {row['trials']} | {row['rate']:.2%} | {row['upper_95']:.2%}"
+        lines.append(f"| {name.replace('_', ' ')} | {rates} | {low} | {read} | {accepted} |")
     return "\n".join(lines)
 
 

@@ -90,17 +90,24 @@ def test_a_strict_client_errs_never_and_a_gullible_one_always(visit):
 
 
 def test_rows_by_hand():
-    tally = Tally(accepted=[True, False, False, False], scores=[0.2, 0.4, 0.6, 0.8])
-    assert tally.row(accepted_is_wrong=True) == rate(1, 4) | {"task": pytest.approx(0.5), "task_accepted": 0.2}
-    assert tally.row(accepted_is_wrong=False) == rate(3, 4) | {"task": pytest.approx(0.5), "task_accepted": 0.2}
+    tally = Tally([True, False, False, False], [1.0, 3.0, 2.0, 1.5], [0.2, 0.4, None, 0.6])
+    expected = {"low_change_min": 1.0, "low_change_max": 3.0, "task": pytest.approx(0.4), "task_accepted": 0.2}
+    assert tally.row(accepted_is_wrong=True) == rate(1, 4) | expected
+    assert tally.row(accepted_is_wrong=False) == rate(3, 4) | expected
 
 
-def test_nothing_to_find_counts_as_a_trial_and_not_as_a_score():
-    tally = Tally(accepted=[True, False, True], scores=[None, 0.4, 0.8])
-    assert tally.row(accepted_is_wrong=True) == rate(2, 3) | {"task": pytest.approx(0.6), "task_accepted": 0.8}
-    unknown = Tally(accepted=[True], scores=[None]).row(accepted_is_wrong=True)
-    assert unknown["task"] is unknown["task_accepted"] is None
-    assert table({"plain_photo_sent": unknown}).endswith("| plain photo sent | 1 | 1 | 100.00% | 100.00% | - | - |")
+def test_nothing_to_find_has_no_score():
+    row = Tally([True], [0.25], [None]).row(accepted_is_wrong=True)
+    assert row["task"] is row["task_accepted"] is None
+    line = table({"plain_photo_sent": row}).splitlines()[-1]
+    assert line == "| plain photo sent | 1 | 1 | 100.00% | 100.00% | 0.25 to 0.25 | - | - |"
+
+
+def test_the_low_change_of_a_kind(visit):
+    found = measure(Gullible(), iter([visit] * len(OFFENCES)), OFFENCES, 1)
+    assert found["false_reject"]["low_change_min"] == found["false_reject"]["low_change_max"] == 2  # `Adding`
+    assert found["analysed_twice"]["low_change_min"] == pytest.approx(4, abs=0.1)
+    assert found["false_accept"]["low_change_min"] == found["echo"]["low_change_min"] == 0
 
 
 def test_scores_by_hand():
