@@ -14,6 +14,7 @@ from hidemia.runtime.errors import ImageError
 
 __all__ = ["changed_share", "low_change", "psnr", "ssim"]
 
+_CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 _RADIUS_PX = 5
 _SIGMA_PX = 1.5
 _C1 = (0.01 * 255) ** 2
@@ -39,25 +40,32 @@ def psnr(a: Image, b: Image) -> float:
     return math.inf if mean == 0.0 else 10.0 * math.log10(255.0**2 / mean)
 
 
-def low_change(a: Image, b: Image) -> float:
-    """Root mean square difference of the means of 2x2 px: what two photos differ in beside their finest detail.
+def low_change(changed: Image, original: Image) -> float:
+    """Root mean square change of the means of 2x2 px: of all but the finest detail.
+
+    Where a value of the original is so near to black or white that a change may have been clipped, a mean says
+    nothing and is left out.
 
     Args:
-        a: uint8 (H, W, C), at least 2 px a side; a last odd row or column is left out.
-        b: The same shape.
+        changed: uint8 (H, W, C), at least 2 px a side; a last odd row or column is left out.
+        original: The same shape.
 
     Returns:
-        Levels of 255.
+        Levels of 255; 0 where all is black or white.
 
     Raises:
         ImageError: The shapes differ.
     """
-    _check(a, b)
-    error = np.subtract(a, b, dtype=np.int32)
-    height, width = error.shape[0] // 2 * 2, error.shape[1] // 2 * 2
-    rows = error[0:height:2] + error[1:height:2]
-    blocks = rows[:, 0:width:2] + rows[:, 1:width:2]
-    return math.sqrt(float(np.mean(np.square(blocks), dtype=np.float64))) / 4.0
+    _check(changed, original)
+    height, width = original.shape[0] // 2 * 2, original.shape[1] // 2 * 2
+    error = np.subtract(changed, original, dtype=np.int32)
+    open_ended = (original >= _CLIPPED_LEVELS) & (original <= 255 - _CLIPPED_LEVELS)
+    corners = [(slice(row, height, 2), slice(column, width, 2)) for row in (0, 1) for column in (0, 1)]
+    counts = np.logical_and.reduce([open_ended[corner] for corner in corners])
+    if not counts.any():
+        return 0.0
+    sums = sum(error[corner] for corner in corners)[counts]
+    return math.sqrt(float(np.mean(np.square(sums), dtype=np.float64))) / 4.0
 
 
 def ssim(a: Image, b: Image) -> float:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hidemia.training.channel import to_uint8, transmit
+from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, read_covers, read_scans, scaled
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.seal import SEALED, agreement
@@ -25,6 +25,7 @@ from hidemia.training.weights import load_weights, save_config
 
 CANDIDATES = torch.linspace(0.2, 0.8, 25)
 MARGIN_DB = 6.0  # below the worst reply of the validation split
+CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 
 
 @torch.no_grad()
@@ -45,7 +46,7 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         distances.append(psnr_db(trip.reply, trip.stego))
         changes.append((to_uint8(trip.reply) != to_uint8(trip.stego)).double().mean())
         once.append(low_change(trip.reply, trip.stego))
-        twice.append(low_change(transmit(system.analyzer(trip.reply)), trip.stego))
+        twice.append(low_change(system.analyzer(trip.reply), trip.stego))
         if model.seal is not None:
             agreed = agreement(trip.recovered, trip.reference, system.analyzer.signs)
             sealed.append((agreed >= SEALED).double().mean().item())
@@ -74,10 +75,17 @@ def seal_limit(least: float) -> float:
     return round(max(0.5, (0.75 + least) / 2), 4)
 
 
-def low_change(a: Tensor, b: Tensor) -> float:
-    """Root mean square difference of the means of 2x2 px, in levels, of one photo (1, 3, H, W) and another."""
-    error = to_uint8(a).double() - to_uint8(b).double()
-    return F.avg_pool2d(error, 2).square().mean().sqrt().item()
+def low_change(reply: Tensor, stego: Tensor) -> float:
+    """Root mean square change of the means of 2x2 px, in levels, of photos (1, 3, H, W) in [0, 1].
+
+    Means with a value near black or white, where a change may have been clipped, are left out; 0 where all are. The
+    device measures the same on its photos.
+    """
+    original = to_uint8(stego).double()
+    change = F.avg_pool2d(to_uint8(reply).double() - original, 2)
+    room = -F.max_pool2d(-torch.minimum(original, 255 - original), 2)
+    counts = room >= CLIPPED_LEVELS
+    return change[counts].square().mean().sqrt().item() if counts.any() else 0.0
 
 
 def low_limit(once: float, twice: float) -> float | None:

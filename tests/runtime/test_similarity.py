@@ -53,6 +53,16 @@ def test_low_change_by_hand():
     assert similarity.low_change(a[:3, :3], b[:3, :3]) == 2.0  # the last row and column are left out
 
 
+@pytest.mark.parametrize(("level", "counts"), [(7, False), (8, True), (247, True), (248, False)])
+def test_a_mean_with_a_value_that_may_have_been_clipped_says_nothing(level, counts):
+    original = np.full((2, 4, 1), 100, np.uint8)
+    original[1, 3] = level
+    changed = original.copy()
+    changed[:, 2:] += 2
+    assert similarity.low_change(changed, original) == (pytest.approx(2**0.5) if counts else 0.0)
+    assert similarity.low_change(changed[:, 2:], original[:, 2:]) == (2.0 if counts else 0.0)
+
+
 def test_the_finest_detail_is_no_low_change(rng):
     a = rng.integers(50, 200, (32, 32, 3), np.uint8)
     checks = (np.indices((32, 32)).sum(axis=0) % 2 * 2 - 1)[:, :, None]
