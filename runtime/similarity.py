@@ -64,7 +64,7 @@ def low_change(changed: Image, original: Image) -> float:
     counts = np.logical_and.reduce([open_ended[corner] for corner in corners])
     if not counts.any():
         return 0.0
-    sums = sum(error[corner] for corner in corners)[counts]
+    sums = np.sum([error[corner] for corner in corners], axis=0)[counts]
     return math.sqrt(float(np.mean(np.square(sums), dtype=np.float64))) / 4.0
 
 
