@@ -4,7 +4,8 @@
 
 Every image travels in several covers. Each honest reply must be accepted; beside it, on every trip, a few photos that
 are no answer are offered, one kind after the other, and must be refused. Rates come with their exact 95 % bounds:
-no error in 1,000 trials still allows 0.3 %.
+no error in 1,000 trials still allows 0.3 %. What would be read from each photo is measured too, refused or not: it
+says what a wrong photo costs.
 """
 
 from __future__ import annotations
@@ -13,120 +14,61 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import get_args
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from scipy.stats import beta
 
-from hidemia.benchmarks.evaluate import covers_of
+from hidemia.benchmarks import metrics
+from hidemia.benchmarks.evaluate import covers_of, truth_label, truth_mask
+from hidemia.benchmarks.offences import OFFENCES, Image, Visit, other_model
 from hidemia.benchmarks.pages import renewed
-from hidemia.runtime import Client, Server, photo, png
+from hidemia.runtime import Client, Server, photo, png, similarity
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import ReplyError
 from hidemia.runtime.manifest import Precision
 from hidemia.training.index import photo_rows, read_rows
 
-Image = NDArray[np.uint8]
+Row = dict[str, float | int | None]
 
 
-@dataclass(frozen=True)
-class Visit:
-    """One honest trip, and what an offender could have at hand; every image uint8 (S, S, 3).
+@dataclass
+class Tally:
+    """What became of the photos of one kind.
 
     Attributes:
-        other_reply: the honest reply to the trip before: another secret in another cover.
-        model: the pair's own analyzer.
+        accepted: which were.
+        low_changes: how far the low band of each lies from what was sent, in levels.
+        scores: how right what is read from each is, 0..1, refused or not; None where there is nothing to find.
     """
 
-    cover: Image
-    stego: Image
-    reply: Image
-    other_reply: Image
-    model: Server
+    accepted: list[bool] = field(default_factory=list)
+    low_changes: list[float] = field(default_factory=list)
+    scores: list[float | None] = field(default_factory=list)
+
+    def row(self, accepted_is_wrong: bool) -> Row:  # noqa: FBT001
+        """The rate of errors, the range of low changes, and the mean scores of all photos and of those accepted."""
+        errors = sum(accepted is accepted_is_wrong for accepted in self.accepted)
+        taken = [score for score, accepted in zip(self.scores, self.accepted, strict=True) if accepted]
+        return rate(errors, len(self.accepted)) | {
+            "low_change_min": min(self.low_changes),
+            "low_change_max": max(self.low_changes),
+            "task": mean(self.scores),
+            "task_accepted": mean(taken),
+        }
 
 
-def echo(visit: Visit) -> Image:
-    """The server sends back what it got."""
-    return visit.stego
-
-
-def bare_cover(visit: Visit) -> Image:
-    """The photo without anything in it."""
-    return visit.cover
-
-
-def other_client(visit: Visit) -> Image:
-    """The reply to somebody else's photo."""
-    return visit.other_reply
-
-
-def nothing_hidden(visit: Visit) -> Image:
-    """The right analyzer, but what it analysed was the photo without anything in it."""
-    return visit.model.analyze(visit.cover)
-
-
-def analysed_twice(visit: Visit) -> Image:
-    """A proxy sent the reply through the analyzer again."""
-    return visit.model.analyze(visit.reply)
-
-
-def jpeg(visit: Visit) -> Image:
-    """The reply went through JPEG of quality 95."""
-    packed = cv2.imencode(".jpg", visit.reply, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-    return np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), dtype=np.uint8)
-
-
-def noisy(visit: Visit) -> Image:
-    """Every value of the reply moved by 3 levels at random."""
-    draw = np.random.default_rng(int(visit.reply.sum()))
-    moved = visit.reply.astype(np.int16) + draw.choice([-3, 3], visit.reply.shape)
-    return np.clip(moved, 0, 255).astype(np.uint8)
-
-
-def shifted(visit: Visit) -> Image:
-    """The reply moved to the right by one pixel."""
-    return np.roll(visit.reply, 1, axis=1)
-
-
-def half(visit: Visit) -> Image:
-    """The lower half is the photo that was sent."""
-    rows = len(visit.reply) // 2
-    return np.concatenate([visit.reply[:rows], visit.stego[rows:]])
-
-
-def quarter(visit: Visit) -> Image:
-    """A quarter of the reply, at its middle, is the bare cover."""
-    side = len(visit.reply)
-    mixed, middle = visit.reply.copy(), slice(side // 4, side // 4 + side // 2)
-    mixed[middle, middle] = visit.cover[middle, middle]
-    return mixed
-
-
-def smoothed(visit: Visit) -> Image:
-    """The reply went through a slight blur."""
-    return np.asarray(cv2.GaussianBlur(visit.reply, (3, 3), 0.5), dtype=np.uint8)
-
-
-OFFENCES: tuple[Callable[[Visit], Image], ...] = (
-    echo, bare_cover, other_client, nothing_hidden, analysed_twice, jpeg, noisy, shifted, half, quarter, smoothed,
-)  # fmt: skip
-
-
-def other_model(server: Server) -> Callable[[Visit], Image]:
-    """Another model's analyzer answered."""
-
-    def other_model(visit: Visit) -> Image:
-        return server.analyze(visit.stego)
-
-    return other_model
+def mean(scores: Sequence[float | None]) -> float | None:
+    """Of those that there are; None where there are none."""
+    known = [score for score in scores if score is not None]
+    return float(np.mean(known)) if known else None
 
 
 def visits(client: Client, server: Server, data: Path, covers: Path, split: str, count: int) -> Iterator[Visit]:
@@ -141,20 +83,33 @@ def visits(client: Client, server: Server, data: Path, covers: Path, split: str,
             stego = png.decode(png.encode(client.hide(photo.load(data / row["image"]), cover)))
             reply = png.decode(png.encode(server.analyze(stego)))
             if before is not None:
-                yield Visit(cover, stego, reply, before, server)
+                yield Visit(truth_of(client, data, row), cover, stego, reply, before, server)
             before = reply
 
 
-def accepted(client: Client, reply: Image, sent: Image) -> bool:
-    """Whether the device takes a photo for the answer to what it sent."""
+def truth_of(client: Client, data: Path, row: dict[str, str]) -> NDArray[np.bool_] | int:
+    """What must be found in an image: its mask (S, S), or the index of its class."""
+    if client.manifest.mask_threshold is None:
+        return truth_label(row, client.manifest.classes, data)
+    return truth_mask(data, row, client.image_size_px)
+
+
+def recovered(client: Client, reply: Image, sent: Image) -> NDArray[np.float32] | None:
+    """What the device reads from a photo that it takes for the answer to what it sent; None when it refuses it."""
     try:
-        client.recover(reply, sent=sent)
+        return client.recover(reply, sent=sent).probability
     except ReplyError:
-        return False
-    return True
+        return None
 
 
-def rate(errors: int, trials: int) -> dict[str, float | int]:
+def score(probability: NDArray[np.float32], truth: NDArray[np.bool_] | int, threshold: float | None) -> float:
+    """The Dice of a mask, or 1 for the right class and 0 for another."""
+    if isinstance(truth, int):
+        return float(probability.argmax() == truth)
+    return metrics.dice(probability >= threshold, truth)
+
+
+def rate(errors: int, trials: int) -> Row:
     """An error rate with its exact upper bound: Clopper and Pearson, one-sided, 95 %."""
     upper = 1.0 if errors == trials else float(beta.ppf(0.95, errors + 1, trials - errors))
     return {"errors": errors, "trials": trials, "rate": errors / trials, "upper_95": upper}
@@ -162,32 +117,45 @@ def rate(errors: int, trials: int) -> dict[str, float | int]:
 
 def measure(
     client: Client, trips: Iterator[Visit], offences: tuple[Callable[[Visit], Image], ...], per_trip: int
-) -> dict[str, dict[str, float | int]]:
+) -> dict[str, Row]:
     """False rejects of honest replies, and false accepts by kind and in all."""
-    wrong: dict[str, int] = defaultdict(int)
-    trials: dict[str, int] = defaultdict(int)
+    tallies: dict[str, Tally] = defaultdict(Tally)
     kinds = cycle(offences)
+
+    def note(kind: str, reply: Image, sent: Image, truth: NDArray[np.bool_] | int | None) -> None:
+        found = recovered(client, reply, sent)
+        tallies[kind].accepted.append(found is not None)
+        tallies[kind].low_changes.append(similarity.low_change(reply, sent))
+        if truth is not None:
+            probability = client.probability(reply, sent=sent) if found is None else found
+            tallies[kind].scores.append(score(probability, truth, client.manifest.mask_threshold))
+        else:
+            tallies[kind].scores.append(None)
+
     for visit in trips:
-        trials["honest"] += 1
-        wrong["honest"] += not accepted(client, visit.reply, visit.stego)
+        note("honest", visit.reply, visit.stego, visit.truth)
         for offend in islice(kinds, per_trip):
-            trials[offend.__name__] += 1
-            wrong[offend.__name__] += accepted(client, offend(visit), visit.stego)
+            note(offend.__name__, offend(visit), visit.stego, visit.truth)
         # A client that sends a plain photo by mistake gets an answer to it, and must not find a result there.
-        trials["plain_photo_sent"] += 1
-        wrong["plain_photo_sent"] += accepted(client, visit.model.analyze(visit.cover), visit.cover)
-    found = {name: rate(wrong[name], count) for name, count in trials.items()}
-    bad = [name for name in trials if name != "honest"]
-    total = rate(sum(wrong[name] for name in bad), sum(trials[name] for name in bad))
-    return {"false_reject": found.pop("honest"), "false_accept": total, **found}
+        note("plain_photo_sent", visit.model.analyze(visit.cover), visit.cover, None)
+    honest = tallies.pop("honest").row(accepted_is_wrong=False)
+    every = Tally()
+    for tally in tallies.values():
+        for name, values in vars(every).items():
+            values.extend(getattr(tally, name))
+    found = {name: tally.row(accepted_is_wrong=True) for name, tally in tallies.items()}
+    return {"false_reject": honest, "false_accept": every.row(accepted_is_wrong=True), **found}
 
 
-def table(found: dict[str, dict[str, float | int]]) -> str:
+def table(found: dict[str, Row]) -> str:
     """The rates as a Markdown table."""
-    lines = ["| | errors | trials | rate | at most (95 %) |", "|---|---|---|---|---|"]
+    heads = ("", "errors", "trials", "rate", "at most (95 %)", "low change", "read", "read where accepted")
+    lines = ["| " + " | ".join(heads).lstrip() + " |", "|---" * len(heads) + "|"]
     for name, row in found.items():
-        text = name.replace("_", " ")
-        lines.append(f"| {text} | {row['errors']} | {row['trials']} | {row['rate']:.2%} | {row['upper_95']:.2%} |")
+        read, accepted = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("task", "task_accepted"))
+        low = f"{row['low_change_min']:.2f} to {row['low_change_max']:.2f}"
+        rates = f"{row['errors']} | {row['trials']} | {row['rate']:.2%} | {row['upper_95']:.2%}"
+        lines.append(f"| {name.replace('_', ' ')} | {rates} | {low} | {read} | {accepted} |")
     return "\n".join(lines)
 
 

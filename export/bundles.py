@@ -111,6 +111,7 @@ def _manifest(
         reply_limits=ReplyLimits(
             min_psnr_db=config.reply_min_psnr_db,
             min_changed_share=config.reply_min_changed_share,
+            max_low_change=config.reply_max_low_change,
             min_seal_share=config.reply_min_seal_share,
         )
         if role == "client"

@@ -32,7 +32,7 @@ def check_distance(reply: Image, sent: Image, limits: ReplyLimits) -> Integrity:
         How far the two are apart; its seal is not judged yet.
 
     Raises:
-        ReplyError: The reply equals what was sent, lies too far from it, or hardly differs.
+        ReplyError: The reply equals what was sent, lies too far from it, in all or in the low band, or hardly differs.
     """
     changed = similarity.changed_share(reply, sent)
     if changed == 0:
@@ -51,7 +51,13 @@ def check_distance(reply: Image, sent: Image, limits: ReplyLimits) -> Integrity:
             f"reply: expected at least {limits.min_changed_share:.1%} of values to differ from the photo "
             f"sent, got {changed:.1%}; the server did not analyse it: check the address"
         )
-    return Integrity(psnr_db=decibel, changed_share=changed)
+    low, most = similarity.low_change(reply, sent), limits.max_low_change
+    if most is not None and low > most:
+        raise ReplyError(
+            f"reply: expected the means of 2x2 px within {most:.2f} levels of those of the photo sent, got {low:.2f}; "
+            "it was analysed more than once or altered on the way: send again, and see what lies in between"
+        )
+    return Integrity(psnr_db=decibel, changed_share=changed, low_change=low)
 
 
 def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) -> Integrity:

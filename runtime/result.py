@@ -28,12 +28,14 @@ class Integrity:
     Attributes:
         psnr_db: Reply against sent.
         changed_share: Share of values that differ, 0..1.
+        low_change: Root mean square change of the means of 2x2 px, in levels.
         seal_share: Share of the reply's tiles that carry the seal of this pair's analyzer, 0..1; None where the
             model writes none. Below 1 but within the limit, part of the reply was damaged.
     """
 
     psnr_db: float
     changed_share: float
+    low_change: float
     seal_share: float | None = None
 
 

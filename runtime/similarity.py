@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.errors import ImageError
 
-__all__ = ["changed_share", "psnr", "ssim"]
+__all__ = ["changed_share", "low_change", "psnr", "ssim"]
 
+_CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 _RADIUS_PX = 5
 _SIGMA_PX = 1.5
 _C1 = (0.01 * 255) ** 2
@@ -37,6 +38,34 @@ def psnr(a: Image, b: Image) -> float:
     error = np.subtract(a, b, dtype=np.int32)
     mean = float(np.mean(np.square(error), dtype=np.float64))
     return math.inf if mean == 0.0 else 10.0 * math.log10(255.0**2 / mean)
+
+
+def low_change(changed: Image, original: Image) -> float:
+    """Root mean square change of the means of 2x2 px: of all but the finest detail.
+
+    Where a value of the original is so near to black or white that a change may have been clipped, a mean says
+    nothing and is left out.
+
+    Args:
+        changed: uint8 (H, W, C), at least 2 px a side; a last odd row or column is left out.
+        original: The same shape.
+
+    Returns:
+        Levels of 255; 0 where all is black or white.
+
+    Raises:
+        ImageError: The shapes differ.
+    """
+    _check(changed, original)
+    height, width = original.shape[0] // 2 * 2, original.shape[1] // 2 * 2
+    error = np.subtract(changed, original, dtype=np.int32)
+    open_ended = (original >= _CLIPPED_LEVELS) & (original <= 255 - _CLIPPED_LEVELS)
+    corners = [(slice(row, height, 2), slice(column, width, 2)) for row in (0, 1) for column in (0, 1)]
+    counts = np.logical_and.reduce([open_ended[corner] for corner in corners])
+    if not counts.any():
+        return 0.0
+    sums = np.sum([error[corner] for corner in corners], axis=0)[counts]
+    return math.sqrt(float(np.mean(np.square(sums), dtype=np.float64))) / 4.0
 
 
 def ssim(a: Image, b: Image) -> float:

@@ -231,6 +231,7 @@ def _json(result: Result) -> bytes:
         "integrity": {
             "psnr_db": round(integrity.psnr_db, 3),
             "changed_share": round(integrity.changed_share, 6),
+            "low_change": round(integrity.low_change, 6),
             "seal_share": None if integrity.seal_share is None else round(integrity.seal_share, 6),
         },
     }

@@ -24,8 +24,8 @@ class ModelConfig:
     Attributes:
         hider, analyzer: the networks and their settings; ``kind`` in the file names the network.
         form, head: how the result is read from what is recovered, see `hidemia.training.heads`.
-        mask_threshold, reply_min_psnr_db, reply_min_changed_share, reply_min_seal_share: set on the validation split
-            after training, see `hidemia.training.thresholds`.
+        mask_threshold, and all that begins with reply: set on the validation split after training, see
+            `hidemia.training.thresholds`.
     """
 
     name: str
@@ -37,6 +37,7 @@ class ModelConfig:
     mask_threshold: float = 0.5
     reply_min_psnr_db: float = 30.0
     reply_min_changed_share: float = 0.01
+    reply_max_low_change: float | None = None
     reply_min_seal_share: float | None = None
     licence: str = "Apache-2.0"
     intended_use: str = "Research on covert medical image analysis; not a medical device."

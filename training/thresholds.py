@@ -1,21 +1,31 @@
-"""What a device needs to judge a reply, set on the validation split: the mask's threshold and the reply's limits."""
+"""What a device needs to judge a reply, set on the validation split: the mask's threshold and the reply's limits.
+
+Training sets them at its end. ``python -m hidemia.training.thresholds --weights DIR --data DIR --covers DIR`` sets
+them anew for weights that are there already, and changes nothing but ``config.json``; export afterwards.
+"""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import sys
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hidemia.training.channel import to_uint8
-from hidemia.training.data import Scans, scaled
+from hidemia.training.data import Scans, read_covers, read_scans, scaled
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.seal import SEALED, agreement
 from hidemia.training.system import System
 from hidemia.training.validation import dice, psnr_db
+from hidemia.training.weights import load_weights, save_config
 
 CANDIDATES = torch.linspace(0.2, 0.8, 25)
 MARGIN_DB = 6.0  # below the worst reply of the validation split
+CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 
 
 @torch.no_grad()
@@ -24,16 +34,19 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
 
     The mask's threshold is the candidate with the best mean Dice. A reply must differ from what was sent in at
     least a quarter of the share of values that the least changed one differs in, and lie at most 6 dB further
-    from it than the most changed one. The share of its tiles that must carry the seal: see `seal_limit`.
+    from it than the most changed one. How far the means of its 2x2 px may lie from it: see `low_limit`. The share
+    of its tiles that must carry the seal: see `seal_limit`.
     """
     system.eval()
-    distances, changes, overlaps, sealed = [], [], [], []
+    distances, changes, overlaps, sealed, once, twice = [], [], [], [], [], []
     for i in range(len(scans.images)):
         secret = scaled(scans.images[i : i + 1], model.image_size_px)
         cover = scaled(covers[i % len(covers)][None], model.image_size_px)
         trip = system(secret, cover)
         distances.append(psnr_db(trip.reply, trip.stego))
         changes.append((to_uint8(trip.reply) != to_uint8(trip.stego)).double().mean())
+        once.append(low_change(trip.reply, trip.stego))
+        twice.append(low_change(system.analyzer(trip.reply), trip.stego))
         if model.seal is not None:
             agreed = agreement(trip.recovered, trip.reference, system.analyzer.signs)
             sealed.append((agreed >= SEALED).double().mean().item())
@@ -49,6 +62,7 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         mask_threshold=round(threshold, 3),
         reply_min_psnr_db=round(torch.cat(distances).min().item() - MARGIN_DB, 1),
         reply_min_changed_share=round(torch.stack(changes).min().item() / 4, 4),
+        reply_max_low_change=low_limit(max(once), min(twice)),
         reply_min_seal_share=seal_limit(min(sealed)) if sealed else None,
     )
 
@@ -59,3 +73,42 @@ def seal_limit(least: float) -> float:
     It lies half way down to what a reply with a quarter cut out still carries, and never below a half.
     """
     return round(max(0.5, (0.75 + least) / 2), 4)
+
+
+def low_change(reply: Tensor, stego: Tensor) -> float:
+    """Root mean square change of the means of 2x2 px, in levels, of photos (1, 3, H, W) in [0, 1].
+
+    Means with a value near black or white, where a change may have been clipped, are left out; 0 where all are. The
+    device measures the same on its photos.
+    """
+    original = to_uint8(stego).double()
+    change = F.avg_pool2d(to_uint8(reply).double() - original, 2)
+    room = -F.max_pool2d(-torch.minimum(original, 255 - original), 2)
+    counts = room >= CLIPPED_LEVELS
+    return change[counts].square().mean().sqrt().item() if counts.any() else 0.0
+
+
+def low_limit(once: float, twice: float) -> float | None:
+    """The limit on `low_change`, from the most changed honest reply and the least changed one analysed twice.
+
+    It lies half way between them. None where they overlap: a limit would refuse honest replies.
+    """
+    return round((once + twice) / 2, 3) if once < twice else None
+
+
+def main() -> None:
+    """Set the thresholds and limits of trained weights anew, on the validation split."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    for name in ("weights", "data", "covers"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    options = parser.parse_args()
+    system, model = load_weights(options.weights)
+    scans = read_scans(options.data, "val", model.task == "segmentation")
+    config = with_thresholds(system, model, scans, read_covers(options.covers, "val", model.image_size_px))
+    save_config(config, options.weights)
+    for name in ("mask_threshold", *(key for key in dataclasses.asdict(config) if key.startswith("reply_"))):
+        sys.stdout.write(f"{name}: {getattr(model, name)} -> {getattr(config, name)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,11 @@ def save_weights(system: System, config: ModelConfig, folder: Path, half: bool =
         }
         save_file(tensors, folder / f"{name}.partial")
         (folder / f"{name}.partial").replace(folder / f"{name}.safetensors")
+    save_config(config, folder)
+
+
+def save_config(config: ModelConfig, folder: Path) -> None:
+    """Write a model's configuration alone: its weights, and what is bound to them, stay as they are."""
     text = msgspec.json.format(msgspec.json.encode(dataclasses.asdict(config), order="sorted"), indent=2)
     (folder / "config.partial").write_bytes(text + b"\n")
     (folder / "config.partial").replace(folder / "config.json")

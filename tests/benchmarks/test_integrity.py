@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from hidemia.benchmarks import integrity
-from hidemia.benchmarks.integrity import OFFENCES, Visit, measure, rate, table
+from hidemia.benchmarks import offences
+from hidemia.benchmarks.integrity import Tally, measure, rate, score, table
+from hidemia.benchmarks.offences import OFFENCES, Visit
 from hidemia.runtime.errors import ReplyError
 
 
@@ -15,17 +18,25 @@ class Adding:
         return np.minimum(stego.astype(np.int16) + 2, 255).astype(np.uint8)
 
 
-class Strict:
-    """A client that accepts exactly what `Adding` answers."""
+class Gullible:
+    """A client that accepts everything, and finds a lesion where a photo is no darker than what was sent."""
+
+    manifest = SimpleNamespace(mask_threshold=0.5)
+
+    def probability(self, reply, *, sent):
+        return (reply >= sent).all(axis=2).astype(np.float32)
+
+    def recover(self, reply, *, sent):
+        return SimpleNamespace(probability=self.probability(reply, sent=sent))
+
+
+class Strict(Gullible):
+    """Accepts exactly what `Adding` answers."""
 
     def recover(self, reply, *, sent):
         if not np.array_equal(reply, Adding().analyze(sent)):
             raise ReplyError("no answer")
-
-
-class Gullible:
-    def recover(self, reply, *, sent):
-        pass
+        return super().recover(reply, sent=sent)
 
 
 @pytest.fixture
@@ -33,7 +44,8 @@ def visit():
     draw = np.random.default_rng(0)
     cover, other = draw.integers(20, 230, (2, 64, 64, 3)).astype(np.uint8)
     stego = (cover ^ 1).astype(np.uint8)
-    return Visit(cover, stego, Adding().analyze(stego), Adding().analyze(other), Adding())
+    truth = np.ones((64, 64), dtype=bool)
+    return Visit(truth, cover, stego, Adding().analyze(stego), Adding().analyze(other), Adding())
 
 
 @pytest.mark.parametrize("offend", OFFENCES)
@@ -46,9 +58,9 @@ def test_every_offence_is_a_photo_that_is_not_the_answer(visit, offend):
 
 
 def test_what_was_replaced(visit):
-    assert np.array_equal(integrity.half(visit)[:32], visit.reply[:32])
-    assert np.array_equal(integrity.half(visit)[32:], visit.stego[32:])
-    changed = (integrity.quarter(visit) != visit.reply).any(axis=2)
+    assert np.array_equal(offences.half(visit)[:32], visit.reply[:32])
+    assert np.array_equal(offences.half(visit)[32:], visit.stego[32:])
+    changed = (offences.quarter(visit) != visit.reply).any(axis=2)
     assert changed[16:48, 16:48].all()
     assert changed.sum() == 32 * 32
 
@@ -69,4 +81,37 @@ def test_a_strict_client_errs_never_and_a_gullible_one_always(visit):
     assert gullible["false_accept"]["rate"] == 1
     assert gullible["false_accept"]["trials"] == 6 * 3
     assert sum(gullible[offend.__name__]["trials"] for offend in OFFENCES) == 12
-    assert "| bare cover |" in table(gullible)
+    assert gullible["bare_cover"]["task_accepted"] == gullible["bare_cover"]["task"] < 0.5
+    assert strict["bare_cover"]["task_accepted"] is None
+    assert strict["bare_cover"]["task"] == gullible["bare_cover"]["task"]  # what is refused is read as well
+    assert strict["false_reject"]["task"] == strict["false_reject"]["task_accepted"] == 1
+    bare = next(line for line in table(strict).splitlines() if "bare cover" in line)
+    assert bare.endswith(f"| {strict['bare_cover']['task']:.3f} | - |")
+
+
+def test_rows_by_hand():
+    tally = Tally([True, False, False, False], [1.0, 3.0, 2.0, 1.5], [0.2, 0.4, None, 0.6])
+    expected = {"low_change_min": 1.0, "low_change_max": 3.0, "task": pytest.approx(0.4), "task_accepted": 0.2}
+    assert tally.row(accepted_is_wrong=True) == rate(1, 4) | expected
+    assert tally.row(accepted_is_wrong=False) == rate(3, 4) | expected
+
+
+def test_nothing_to_find_has_no_score():
+    row = Tally([True], [0.25], [None]).row(accepted_is_wrong=True)
+    assert row["task"] is row["task_accepted"] is None
+    line = table({"plain_photo_sent": row}).splitlines()[-1]
+    assert line == "| plain photo sent | 1 | 1 | 100.00% | 100.00% | 0.25 to 0.25 | - | - |"
+
+
+def test_the_low_change_of_a_kind(visit):
+    found = measure(Gullible(), iter([visit] * len(OFFENCES)), OFFENCES, 1)
+    assert found["false_reject"]["low_change_min"] == found["false_reject"]["low_change_max"] == 2  # `Adding`
+    assert found["analysed_twice"]["low_change_min"] == pytest.approx(4, abs=0.1)
+    assert found["false_accept"]["low_change_min"] == found["echo"]["low_change_min"] == 0
+
+
+def test_scores_by_hand():
+    classes = np.array([0.1, 0.7, 0.2], np.float32)
+    assert [score(classes, truth, None) for truth in (0, 1, 2)] == [0, 1, 0]
+    pixels = np.array([[0.4, 0.3], [0.6, 0.1]], np.float32)
+    assert score(pixels, np.array([[True, False], [False, False]]), 0.4) == pytest.approx(2 / 3)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
-from hidemia.runtime import BundleError, Client, ImageError, ReplyError
+from hidemia.runtime import BundleError, Client, ImageError, ReplyError, similarity
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.engine import EngineSettings
 
@@ -92,6 +94,24 @@ def test_a_reply_that_hardly_differs(client, trip):
     reply[0, 0, 0] ^= 1
     with pytest.raises(ReplyError, match=r"expected at least 1\.0% of values to differ .* got 0\.0%"):
         client.recover(reply, sent=sent)
+
+
+def test_a_reply_whose_low_band_moved_too_far(tiny, model, trip, tmp_path):
+    sent, reply = trip
+    low = similarity.low_change(reply, sent)
+    graphs = manifests.load((model.client / "manifest.json").read_bytes()).graphs
+    for most, accepted in ((1.01 * low, True), (0.99 * low, False)):
+        folder = shutil.copytree(model.client, tmp_path / str(accepted))
+        limits = manifests.ReplyLimits(min_psnr_db=30.0, min_changed_share=0.01, max_low_change=most)
+        (folder / "manifest.json").write_bytes(
+            manifests.dump(tiny.make_manifest("client", graphs, reply_limits=limits))
+        )
+        with Client.load(folder, engine=EngineSettings(threads=1)) as client:
+            if accepted:
+                assert client.recover(reply, sent=sent).integrity.low_change == low
+            else:
+                with pytest.raises(ReplyError, match=rf"within {most:.2f} levels .* got {low:.2f}; it was analysed"):
+                    client.recover(reply, sent=sent)
 
 
 @pytest.mark.parametrize("which", ["reply", "sent"])

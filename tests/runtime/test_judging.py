@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hidemia.runtime.judging import SEALED, check_distance, check_seal
 from hidemia.runtime.manifest import ReplyLimits
 from hidemia.runtime.result import Integrity
 
-LIMITS = ReplyLimits(min_psnr_db=40.0, min_changed_share=0.25, min_seal_share=0.75)
+LIMITS = ReplyLimits(min_psnr_db=40.0, min_changed_share=0.25, max_low_change=1.0, min_seal_share=0.75)
 SENT = np.full((4, 4, 3), 100, np.uint8)
 
 
@@ -22,9 +23,13 @@ def changed(count: int, by: int = 1) -> np.ndarray:
 
 
 def test_by_hand():
-    """12 of 48 values one level away: a mean square of a quarter."""
+    """12 of 48 values one level away, the first row: a mean square of a quarter.
+
+    The mean of half of the 2x2 px is half a level away: a mean square of an eighth.
+    """
     integrity = check_distance(changed(12), SENT, LIMITS)
-    assert integrity == Integrity(psnr_db=pytest.approx(10 * np.log10(255**2 * 4)), changed_share=0.25)
+    expected = pytest.approx(10 * np.log10(255**2 * 4))
+    assert integrity == Integrity(psnr_db=expected, changed_share=0.25, low_change=pytest.approx(0.125**0.5))
     assert integrity.seal_share is None
 
 
@@ -34,6 +39,7 @@ def test_by_hand():
         (SENT.copy(), "got the same photo"),
         (changed(11), "expected at least 25.0% of values to differ from the photo sent, got 22.9%"),
         (changed(48, 3), "expected at least 40.0 dB against the photo sent, got 38.6 dB"),
+        (changed(24, 2), "expected the means of 2x2 px within 1.00 levels of those of the photo sent, got 1.41"),
     ],
 )
 def test_no_answer_to_this_photo(reply, message):
@@ -42,13 +48,18 @@ def test_no_answer_to_this_photo(reply, message):
     assert message in str(caught.value)
 
 
+def test_a_bundle_without_the_limit_on_low_changes():
+    limits = msgspec.structs.replace(LIMITS, max_low_change=None)
+    assert check_distance(changed(24, 2), SENT, limits).low_change == pytest.approx(2**0.5)
+
+
 @pytest.mark.parametrize(("sealed", "is_one"), [(4, True), (3, True), (2, False), (0, False)])
 def test_the_share_of_sealed_tiles(sealed, is_one):
     seal = np.full(4, -1.0, np.float32)
     seal[:sealed] = SEALED
-    integrity = Integrity(psnr_db=44.0, changed_share=0.5)
+    integrity = Integrity(psnr_db=44.0, changed_share=0.5, low_change=0.2)
     if is_one:
-        assert check_seal(integrity, seal.reshape(2, 2), LIMITS) == Integrity(44.0, 0.5, sealed / 4)
+        assert check_seal(integrity, seal.reshape(2, 2), LIMITS) == Integrity(44.0, 0.5, 0.2, sealed / 4)
     else:
         with pytest.raises(ReplyError, match=rf"in at least 75\.0% of it, got {sealed / 4:.1%}"):
             check_seal(integrity, seal.reshape(2, 2), LIMITS)
@@ -56,7 +67,7 @@ def test_the_share_of_sealed_tiles(sealed, is_one):
 
 def test_a_seal_that_is_no_number_is_none():
     with pytest.raises(ReplyError, match=r"got 0\.0%"):
-        check_seal(Integrity(44.0, 0.5), np.full((2, 2), np.nan, np.float32), LIMITS)
+        check_seal(Integrity(44.0, 0.5, 0.2), np.full((2, 2), np.nan, np.float32), LIMITS)
 
 
 @settings(max_examples=60, deadline=None)
@@ -70,3 +81,4 @@ def test_whatever_comes_back_is_within_the_limits_or_refused(seed, most):
         return
     assert integrity.psnr_db >= LIMITS.min_psnr_db
     assert integrity.changed_share >= LIMITS.min_changed_share
+    assert integrity.low_change <= LIMITS.max_low_change

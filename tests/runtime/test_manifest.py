@@ -157,6 +157,16 @@ def test_roles_and_verbs_belong_together(content):
         manifests.load(encode(content))
 
 
+def test_a_bundle_of_an_older_export_has_no_limit_on_low_changes(content):
+    del content["reply_limits"]["max_low_change"]
+    assert manifests.load(encode(content)).reply_limits.max_low_change is None
+    content["reply_limits"]["max_low_change"] = 0.3
+    assert manifests.load(encode(content)).reply_limits.max_low_change == 0.3
+    content["reply_limits"]["max_low_change"] = 0
+    with pytest.raises(BundleError, match=r"Expected `float` > 0"):
+        manifests.load(encode(content))
+
+
 def test_segmentation_needs_a_threshold(content):
     content["mask_threshold"] = None
     with pytest.raises(BundleError, match="Expected a mask_threshold for segmentation"):

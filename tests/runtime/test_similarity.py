@@ -43,9 +43,36 @@ def test_changed_share(rng):
     assert similarity.changed_share(a, b) == 0.5
 
 
+def test_low_change_by_hand():
+    """Of four means of 2x2 px, one is 2 levels away: a mean square of 1."""
+    a = np.full((4, 4, 1), 100, np.uint8)
+    b = a.copy()
+    b[:2, :2] = [[[108], [100]], [[101], [99]]]
+    assert similarity.low_change(a, b) == similarity.low_change(b, a) == 1.0
+    assert similarity.low_change(a, a) == 0.0
+    assert similarity.low_change(a[:3, :3], b[:3, :3]) == 2.0  # the last row and column are left out
+
+
+@pytest.mark.parametrize(("level", "counts"), [(7, False), (8, True), (247, True), (248, False)])
+def test_a_mean_with_a_value_that_may_have_been_clipped_says_nothing(level, counts):
+    original = np.full((2, 4, 1), 100, np.uint8)
+    original[1, 3] = level
+    changed = original.copy()
+    changed[:, 2:] += 2
+    assert similarity.low_change(changed, original) == (pytest.approx(2**0.5) if counts else 0.0)
+    assert similarity.low_change(changed[:, 2:], original[:, 2:]) == (2.0 if counts else 0.0)
+
+
+def test_the_finest_detail_is_no_low_change(rng):
+    a = rng.integers(50, 200, (32, 32, 3), np.uint8)
+    checks = (np.indices((32, 32)).sum(axis=0) % 2 * 2 - 1)[:, :, None]
+    assert similarity.low_change(a, (a + 9 * checks).astype(np.uint8)) == 0.0
+    assert similarity.low_change(a, a + np.uint8(9)) == 9.0
+
+
 def test_wrong_shapes():
     a = np.zeros((32, 32, 3), np.uint8)
-    for measure in (similarity.psnr, similarity.ssim, similarity.changed_share):
+    for measure in (similarity.psnr, similarity.ssim, similarity.changed_share, similarity.low_change):
         with pytest.raises(ImageError, match="expected two images of one shape"):
             measure(a, a[:16])
     with pytest.raises(ImageError, match="at least 11 px"):

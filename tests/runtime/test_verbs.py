@@ -64,6 +64,7 @@ def test_json(walked, hidemia):
     assert content["size_px"] == [64, 64]
     assert 0.1 < content["mask_share"] < 0.3
     assert content["integrity"]["psnr_db"] > 40
+    assert 0 < content["integrity"]["low_change"] < 3
     assert content["integrity"]["seal_share"] is None  # this model writes none
     first = (walked / "result.json").read_bytes()
     hidemia(f"{RECOVER} result.json")

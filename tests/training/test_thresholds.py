@@ -1,16 +1,29 @@
+import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from tests.micro import micro_config, micro_system
 from torch import nn
 
-from hidemia.training.data import Scans
+from hidemia.runtime import similarity
+from hidemia.training.channel import to_uint8, transmit
+from hidemia.training.data import Scans, scaled
 from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.system import Trip
-from hidemia.training.thresholds import CANDIDATES, MARGIN_DB, seal_limit, with_thresholds
+from hidemia.training.thresholds import CANDIDATES, MARGIN_DB, low_limit, main, seal_limit, with_thresholds
+from hidemia.training.weights import load_weights, save_weights
 
 MODEL = ModelConfig("m", image_size_px=32, form="printed")
+
+
+class Brightening(nn.Module):
+    """Adds a level to all of a photo."""
+
+    def forward(self, photo: torch.Tensor) -> torch.Tensor:
+        return photo + 1 / 255
 
 
 class Canned(nn.Module):
@@ -21,6 +34,7 @@ class Canned(nn.Module):
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head
+        self.analyzer = Brightening()
 
     def forward(self, secret: torch.Tensor, cover: torch.Tensor) -> Trip:
         levels = secret[0, 2, 0, 0].mul(255).round().int().item()
@@ -76,3 +90,53 @@ def test_nothing_else_is_touched() -> None:
 def test_the_limit_of_the_seal_lies_between_a_whole_reply_and_one_with_a_quarter_cut_out():
     assert seal_limit(0.9) == pytest.approx(0.825)
     assert seal_limit(0.1) == 0.5
+
+
+def test_the_limit_of_low_changes_by_hand() -> None:
+    """Once, at the most: 2 levels in 1 of the 16 rows of 2x2 px. Twice, at the least: 1.5 in one row, 1 elsewhere."""
+    config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(200, (2, 2, 1)), COVERS)
+    once, twice = math.sqrt(2**2 / 16), math.sqrt((1.5**2 + 15) / 16)
+    assert config.reply_max_low_change == pytest.approx((once + twice) / 2, abs=1e-3)
+
+
+def test_no_limit_where_replies_and_what_was_analysed_twice_overlap() -> None:
+    assert low_limit(0.2, 0.4) == pytest.approx(0.3)
+    assert low_limit(0.4, 0.4) is None
+    config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(200, (1, 9)), COVERS)
+    assert config.reply_max_low_change is None
+
+
+def test_the_runtime_measures_what_the_limit_was_set_with() -> None:
+    model = micro_config()
+    system = micro_system(model)
+    secrets = scans(200, (2, 250))
+    dark = COVERS[:1].clone()
+    dark[:, :, :9] = 3  # changes here may be clipped, and do not count
+    once, twice = [], []
+    with torch.no_grad():
+        for image in secrets.images:
+            stego = transmit(system.hider.hide(scaled(image[None], 64), scaled(dark, 64)))
+            reply = transmit(system.analyzer(stego))
+            photos = [to_uint8(photo)[0].permute(1, 2, 0).numpy() for photo in (stego, reply, system.analyzer(reply))]
+            once.append(similarity.low_change(photos[1], photos[0]))
+            twice.append(similarity.low_change(photos[2], photos[0]))
+    assert with_thresholds(system, model, secrets, dark).reply_max_low_change == low_limit(max(once), min(twice))
+
+
+def test_limits_set_anew(scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    """The command changes the configuration alone, and only what is measured in it."""
+    model = micro_config(reply_min_psnr_db=99.0)
+    weights = tmp_path / "weights"
+    save_weights(micro_system(model), model, weights)
+    before = {file.name: file.read_bytes() for file in weights.iterdir()}
+    folders = ("--weights", weights, "--data", scans_folder, "--covers", covers_folder)
+    monkeypatch.setattr("sys.argv", ["thresholds", *map(str, folders)])
+    main()
+    after = {file.name: file.read_bytes() for file in weights.iterdir()}
+    assert [name for name in after if after[name] != before[name]] == ["config.json"]
+    _, config = load_weights(weights)
+    assert config.reply_min_psnr_db < 99
+    assert f"reply_min_psnr_db: 99.0 -> {config.reply_min_psnr_db}" in capsys.readouterr().out
+    kept = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    changed = {name for name, value in kept.items() if value != getattr(config, name)}
+    assert changed <= {"mask_threshold"} | {name for name in kept if name.startswith("reply_")}

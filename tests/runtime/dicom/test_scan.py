@@ -342,7 +342,7 @@ def result() -> Result:
         probability=np.zeros((64, 64), np.float32),
         mask=mask,
         label=None,
-        integrity=Integrity(psnr_db=40, changed_share=0.5),
+        integrity=Integrity(psnr_db=40, changed_share=0.5, low_change=0.2),
         scaling=Scaling(36, 50, 64),
     )
 
