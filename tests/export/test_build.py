@@ -63,7 +63,8 @@ def outputs(bundle: Path, backend: str, precision: str, photos: dict[str, np.nda
 def test_built_and_run(each_machine, client, run, rng_photos, precision):
     code, lines, error = run("--client", client, "--precision", precision)
     assert (code, error) == (0, "")
-    assert [line.split()[0] for line in lines] == [f"hide.{precision}.plan", f"recover.{precision}.plan"]
+    name = {"int8": "int8.trt"}.get(precision, precision)
+    assert [line.split()[0] for line in lines] == [f"hide.{name}.plan", f"recover.{name}.plan"]
     assert f"2 layers in {precision}; built and run" in lines[0]
     expected = outputs(client, "onnxruntime", precision, rng_photos)
     got = outputs(client, "tensorrt", precision, rng_photos)
@@ -74,7 +75,7 @@ def test_built_and_run(each_machine, client, run, rng_photos, precision):
 def test_the_receipt_says_all(each_machine, client, run, precision):
     run("--client", client, "--precision", precision, "--workspace", 64)
     found = the_receipt(client)
-    graph = Bundle.open(client, "client").graph("hide", precision=precision)
+    graph = Bundle.open(client, "client").graph("hide", precision=precision, backend="tensorrt")
     plan = found.plans[0]
     (folder,) = (client / "plans").iterdir()
     data = (folder / plan.path).read_bytes()
@@ -162,6 +163,29 @@ def test_a_wrong_call(machine, client, run, arguments, message):
     assert message in error
 
 
+def test_int8_for_cpus_is_never_built(each_machine, client, run, tmp_path):
+    manifest = json.loads((client / "manifest.json").read_text())
+    manifest["graphs"] = [graph for graph in manifest["graphs"] if graph["backends"] != ["tensorrt"]]
+    (client / "manifest.json").write_text(json.dumps(manifest))
+    code, _, error = run("--client", client, "--precision", "int8")
+    assert code == 2
+    assert "expected a graph for hide, int8 on tensorrt for batch 1, got fp32 on onnxruntime" in error
+    assert each_machine.state.builds == 0
+    graph = Bundle.open(client, "client").graph("hide", precision="int8")
+    with pytest.raises(EngineError, match=r"hide\.int8\.onnx: expected a graph for tensorrt, got one for onnxruntime;"):
+        open_engine(Bundle.open(client), graph, EngineSettings(backend="tensorrt", device="cuda"))
+    # And its parser would not have it.
+    with pytest.raises(ExportError, match=r"UINT8|Non-zero zero point"):
+        build_plan(each_machine.trt, (client / graph.path).read_bytes(), graph, ONE)
+
+
+def test_a_form_for_one_engine_is_not_built(machine, tmp_path, run):
+    client = make_bundle(tmp_path / "tiled", "client", ("fp32",), form="tiled")
+    code, _, error = run("--client", client)
+    assert code == 2
+    assert "expected a graph for hide, any precision on tensorrt" in error
+
+
 def test_a_precision_that_the_bundle_lacks(machine, tmp_path, run):
     client = make_bundle(tmp_path / "only", "client", ("fp32",))
     code, _, error = run("--client", client, "--precision", "int8")
@@ -208,7 +232,7 @@ def test_another_precision_keeps_the_first(machine, client, run):
     run("--client", client, "--precision", "fp32")
     run("--client", client, "--precision", "fp16,int8")
     assert [plan.path for plan in the_receipt(client).plans] == [
-        f"{verb}.{kind}.plan" for verb in ("hide", "recover") for kind in ("fp16", "fp32", "int8")
+        f"{verb}.{kind}.plan" for verb in ("hide", "recover") for kind in ("fp16", "fp32", "int8.trt")
     ]
 
 
