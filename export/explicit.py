@@ -36,7 +36,11 @@ def check(model: ModelProto) -> None:
 def problems(model: ModelProto) -> list[str]:
     """Every rule that a graph's Q/DQ nodes break, a line each."""
     graph = _Graph(initializers(model), producers(model), readers(model))
-    found = [f"{name}: stored as {_TYPES[kind]}, which TensorRT has not" for name, kind in _odd(model)]
+    found = [
+        f"{tensor.name}: stored as uint8, which TensorRT has not"
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.UINT8
+    ]
     for node in model.graph.node:
         if node.op_type in (QUANTIZE, DEQUANTIZE):
             found += [f"node {node.name}: {text}" for text in (*_grid(node, graph), *_place(node, graph))]
@@ -62,13 +66,6 @@ class _Graph:
         """A stored float32 tensor."""
         tensor = self.stored.get(name)
         return numpy_helper.to_array(tensor) if tensor is not None and tensor.data_type == TensorProto.FLOAT else None
-
-
-_TYPES = {TensorProto.UINT8: "uint8"}
-
-
-def _odd(model: ModelProto) -> list[tuple[str, int]]:
-    return [(tensor.name, tensor.data_type) for tensor in model.graph.initializer if tensor.data_type in _TYPES]
 
 
 def _grid(node: NodeProto, graph: _Graph) -> Iterator[str]:
@@ -147,5 +144,5 @@ def _concat(node: NodeProto, graph: _Graph) -> Iterator[str]:
     sources = [graph.maker(name, DEQUANTIZE) for name in node.input]
     after = [reader for reader in graph.read.get(node.output[0], []) if reader.op_type == QUANTIZE]
     scales = [graph.value(found.input[1]) for found in (*sources, *after) if found is not None]
-    if all(found is not None for found in sources) and len({float(s) for s in scales if s is not None}) > 1:
+    if all(found is not None for found in sources) and len({s.tobytes() for s in scales if s is not None}) > 1:
         yield "its inputs and its output have different scales"

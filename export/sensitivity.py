@@ -97,10 +97,11 @@ def calibrate(
         TrainingError: no weights. DatasetError: no such images.
         ExportError: a layout shall stay as it is, and there is no calibration of these weights.
     """
+    images: dict[str, str] = {}
     found: dict[Layout, dict[Verb, GraphCalibration]] = {}
     if set(layouts) != set(LAYOUTS):
         kept = calibration.load(weights, ())
-        found = {layout: kept.of(layout) for layout in LAYOUTS}
+        images, found = kept.data, {layout: kept.of(layout) for layout in LAYOUTS}
     system, config = load_weights(weights)
     made = traced(system, config)
     paths: dict[Verb, str] = {
@@ -122,18 +123,17 @@ def calibrate(
         ranges = ranges_of(graphs, everywhere[BACKENDS[0]], calibrating, layout)
         yield f"for {layout}: ranges of {sum(map(len, ranges.values()))} tensors on {RANGE_IMAGES} images of train"
         found[layout] = yield from chosen(Model(graphs, entries, runs, ranges, threshold, layout), probes, every)
+        names = {
+            "secrets": data.name, "covers": covers.name, "ranges": f"{RANGE_IMAGES} images of train",
+            "effects": f"{len(probes)} images of val", "choice": f"{len(every)} images of val",
+        }  # fmt: skip
+        images |= {name if layout == "cpu" else f"{layout}_{name}": value for name, value in names.items()}
     save(
         Calibration(
-            data={
-                "secrets": data.name, "covers": covers.name, "ranges": f"{RANGE_IMAGES} images of train",
-                "effects": f"{len(probes)} images of val", "choice": f"{len(every)} images of val",
-            },
-            weights_sha256=weights_sha256(weights),
-            graphs=found["cpu"],
-            tensorrt=found["tensorrt"],
+            data=images, weights_sha256=weights_sha256(weights), graphs=found["cpu"], tensorrt=found["tensorrt"]
         ),
         weights,
-    )  # fmt: skip
+    )
 
 
 def chosen(model: Model, probes: Probes, every: Probes) -> Generator[str, None, dict[Verb, GraphCalibration]]:
