@@ -63,7 +63,7 @@ def export_model(
     """
     system, config = load_weights(weights)
     wanted = offered(weights) if precisions is None else [name for name in PRECISIONS if name in precisions]
-    ranges = calibration.load(weights, layouts) if "int8" in wanted else None
+    ranges = calibration.load(weights) if "int8" in wanted else None
     with published(out, ("client", "server")) as folder:
         made = traced(system, config)
         fp32 = prove(system, config, made, spread(probes, PARITY_PROBES))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from hidemia.export.parity import session
-from hidemia.export.quantize import LAYOUTS, Layout, Range, activations, grid, quantisable
+from hidemia.export.quantize import Layout, Range, activations, grid, quantisable
 from hidemia.runtime.errors import ExportError
 from hidemia.runtime.manifest import Verb
 
@@ -68,8 +68,7 @@ class Calibration(Struct, frozen=True, kw_only=True):
         data: The images it was measured on, in words.
         weights_sha256: The weights it belongs to.
         graphs: By verb, for engines on the CPU.
-        tensorrt: By verb, for TensorRT, which rounds other tensors and rounds them coarser; empty where it was never
-            measured, as in files from before there was such a graph.
+        tensorrt: By verb, for TensorRT, which rounds fewer tensors and these coarser; empty where it was not measured.
     """
 
     data: dict[str, str]
@@ -78,8 +77,12 @@ class Calibration(Struct, frozen=True, kw_only=True):
     tensorrt: dict[Verb, GraphCalibration] = {}
 
     def of(self, layout: Layout) -> dict[Verb, GraphCalibration]:
-        """By verb, for one layout of `hidemia.export.quantize`."""
-        return self.graphs if layout == "cpu" else self.tensorrt
+        """By verb, for one layout of `hidemia.export.quantize`.
+
+        What was measured for the CPU stands in where TensorRT was not: its tensors are among those, and the budget of
+        the export decides whether that does.
+        """
+        return (self.tensorrt if layout == "tensorrt" else {}) or self.graphs
 
 
 def weights_sha256(weights: Path) -> dict[str, str]:
@@ -87,15 +90,11 @@ def weights_sha256(weights: Path) -> dict[str, str]:
     return {part: hashlib.sha256((weights / f"{part}.safetensors").read_bytes()).hexdigest() for part in PARTS}
 
 
-def load(weights: Path, layouts: Iterable[Layout] = LAYOUTS[:1]) -> Calibration:
+def load(weights: Path) -> Calibration:
     """Read the calibration beside some weights.
 
-    Args:
-        weights: The model's folder.
-        layouts: What it must have been measured for.
-
     Raises:
-        ExportError: There is none, it is damaged, it belongs to other weights, or a layout was not measured.
+        ExportError: There is none, it is damaged, or it belongs to other weights.
     """
     path = weights / FILE_NAME
     remedy = f"run python -m hidemia.export.sensitivity --weights {weights} --data DIR --covers DIR"
@@ -111,9 +110,6 @@ def load(weights: Path, layouts: Iterable[Layout] = LAYOUTS[:1]) -> Calibration:
             raise ExportError(
                 f"{path}: expected a calibration of the {part} {expected[:16]}..., got one of {got[:16]}...; {remedy}"
             )
-    for layout in layouts:
-        if not found.of(layout):
-            raise ExportError(f"{path}: expected the ranges of int8 for {layout}, got none; {remedy}", exit_code=2)
     return found
 
 

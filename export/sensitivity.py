@@ -100,8 +100,8 @@ def calibrate(
     images: dict[str, str] = {}
     found: dict[Layout, dict[Verb, GraphCalibration]] = {}
     if set(layouts) != set(LAYOUTS):
-        kept = calibration.load(weights, ())
-        images, found = kept.data, {layout: kept.of(layout) for layout in LAYOUTS}
+        kept = calibration.load(weights)
+        images, found = dict(kept.data), {"cpu": kept.graphs, "tensorrt": kept.tensorrt}
     system, config = load_weights(weights)
     made = traced(system, config)
     paths: dict[Verb, str] = {

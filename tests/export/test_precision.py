@@ -145,7 +145,7 @@ def test_the_literal_numbers_hold_the_budget_of_int8(weights, tmp_path, monkeypa
     """What is for TensorRT is held to it as the others are: with ranges too narrow it does not leave the export."""
     monkeypatch.setitem(BUDGETS, "fp16", Budget(9, 100, 100))
     monkeypatch.setitem(BUDGETS, "int8", Budget(3, 100, 100))
-    found = calibration.load(weights, ["tensorrt"])
+    found = calibration.load(weights)
     hide = found.tensorrt["hide"]
     narrow = {name: (low / 50, high / 50) for name, (low, high) in hide.ranges.items()}
     tensorrt = found.tensorrt | {"hide": msgspec.structs.replace(hide, ranges=narrow)}
