@@ -131,9 +131,9 @@ def runner(data: bytes) -> Run:
 def literal(data: bytes) -> Run:
     """The same, every Q/DQ node computed where it stands and all between them in float32: as the graph is written.
 
-    That is what a strongly typed TensorRT computes: products of codes are whole numbers, which float32 sums as well as
-    int32 does, to its last bit. As it is by default, ONNX Runtime fuses Q/DQ nodes into 8-bit kernels, which round
-    elsewhere; without any optimisation it computes the same as here in twice the time.
+    That is what a strongly typed TensorRT computes, but for the rounding of float32: sums of products of codes are
+    whole numbers. As it is by default, ONNX Runtime fuses Q/DQ nodes into 8-bit kernels, which round elsewhere; without
+    any optimisation it computes the same as here in twice the time.
     """
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")

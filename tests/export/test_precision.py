@@ -19,7 +19,6 @@ from hidemia.export.nodes import initializers, simplified
 from hidemia.export.parity import BACKENDS, LITERAL, engines
 from hidemia.export.probes import simulated
 from hidemia.export.sensitivity import Choice, Model, Noise, Remembered, measured, ranges_of
-from hidemia.export.tracing import traced
 from hidemia.export.trip import BUDGETS, Budget, travel
 from hidemia.export.variants import convolution_groups
 from hidemia.runtime import Client, Server
@@ -33,9 +32,8 @@ FILES = {"hide": "hide.fp32.onnx", "analyze": "analyze.fp32.any.onnx", "recover"
 
 
 @pytest.fixture(scope="module")
-def model():
-    config = micro_config()
-    made = traced(micro_system(config), config)
+def model(micro_graphs):
+    config, made = micro_config(), micro_graphs
     graphs = {verb: simplified(onnx.load_from_string(made[path].data)) for verb, path in FILES.items()}
     entries = {verb: made[path].graph for verb, path in FILES.items()}
     opened = {verb: engines(graphs[verb].SerializeToString(), entries[verb]) for verb in FILES}

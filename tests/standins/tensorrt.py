@@ -317,7 +317,8 @@ class _ILayer:
         object.__setattr__(self, "_precision", kind.name)
 
     def do_get_output_type(self, index):
-        return getattr(self.trt.DataType, self._output_kinds[index])
+        kind = self._output_kinds[index]
+        return getattr(self.trt.DataType, kind if hasattr(self.trt.DataType, kind) else "INT32")  # 8.6 has no INT64
 
     def do_set_output_type(self, index, dtype):
         if self._output_kinds[index] not in ("FLOAT", "HALF"):
