@@ -171,6 +171,7 @@ def test_int8_for_cpus_is_never_built(each_machine, client, run, tmp_path):
     code, _, error = run("--client", client, "--precision", "int8")
     assert code == 2
     assert "expected a graph for hide, int8 on tensorrt for batch 1, got fp32 on onnxruntime" in error
+    assert error.endswith("export the bundle again with --tensorrt\n")
     assert each_machine.state.builds == 0
     graph = Bundle.open(client, "client").graph("hide", precision="int8")
     with pytest.raises(EngineError, match=r"hide\.int8\.onnx: expected a graph for tensorrt, got one for onnxruntime;"):
