@@ -7,6 +7,7 @@ DATA ?=
 COVERS ?=
 OUT ?=
 SHARE ?= 1
+TENSORRT ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test soak export train evaluate bench report check-page serve check-gpu lock sbom audit lint clean
@@ -25,7 +26,7 @@ soak: $(FULL)/.ready ## bad input, load and Ray against real servers, about 45 m
 
 export: $(FULL)/.ready ## weights/MODEL -> build/bundles/MODEL, proven equal to PyTorch
 	$(FULL)/bin/hidemia export --weights weights/$(MODEL) --out build/bundles/$(MODEL) \
-		$(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
+		$(if $(TENSORRT),--tensorrt) $(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
 
 train: $(FULL)/.ready ## train MODEL; needs DATA= and COVERS=
 	$(FULL)/bin/hidemia train $(MODEL) --data "$(DATA)" --covers "$(COVERS)" --resume

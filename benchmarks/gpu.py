@@ -121,7 +121,7 @@ def measure(bundles: dict[str, Bundle], batch: int, runs: int, out: Path) -> Ite
         precisions = _precisions(bundles)
         ours = _built(bundle, precisions, batch, out / f"batch-{batch}")
         for graph in ours.manifest.graphs:
-            if graph.precision not in precisions or not graph.serves(batch):
+            if graph.precision not in precisions or not graph.serves(batch) or not graph.runs_on("tensorrt"):
                 continue
             with open_engine(ours, graph, CUDA) as engine:
                 assert isinstance(engine, TensorrtEngine)  # noqa: S101  what CUDA asks for
@@ -192,8 +192,11 @@ def _built(bundle: Bundle, precisions: Sequence[Precision], batch: int, folder: 
 
 
 def _precisions(bundles: dict[str, Bundle]) -> tuple[Precision, ...]:
-    """Those that both halves have."""
-    found = [{graph.precision for graph in bundle.manifest.graphs} for bundle in bundles.values()]
+    """Those that both halves have for TensorRT."""
+    found = [
+        {graph.precision for graph in bundle.manifest.graphs if graph.runs_on("tensorrt")}
+        for bundle in bundles.values()
+    ]
     return tuple(precision for precision in LIMITS if all(precision in some for some in found))
 
 

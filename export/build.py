@@ -88,7 +88,7 @@ def build_here(folder: Path) -> str:
         return f"TensorRT plans: none built here: {error}"
     for role in get_args(Role):
         bundle = Bundle.open(folder / role, role)
-        every = tuple(dict.fromkeys(graph.precision for graph in bundle.manifest.graphs))
+        every = tuple(dict.fromkeys(g.precision for g in bundle.manifest.graphs if g.runs_on("tensorrt")))
         build_bundle(bundle, every, PlanSettings(batch=BATCHES[role]))
     return f"TensorRT plans: built in {folder} for this machine"
 
@@ -132,7 +132,11 @@ def _graphs(bundle: Bundle, precisions: Sequence[Precision]) -> list[Graph]:
     for verb in VERBS[bundle.manifest.role]:
         for asked in precisions or (None,):
             first = bundle.graph(verb, precision=asked, backend="tensorrt")
-            found += [g for g in bundle.manifest.graphs if g.verb == verb and g.precision == first.precision]
+            found += [
+                graph
+                for graph in bundle.manifest.graphs
+                if graph.verb == verb and graph.precision == first.precision and graph.runs_on("tensorrt")
+            ]
     return found
 
 

@@ -18,6 +18,7 @@ from hidemia.export.parity import BACKENDS
 from hidemia.export.probes import Probes, spread
 from hidemia.export.proof import PARITY_PROBES, Export, prove, with_variants
 from hidemia.export.publishing import published, write
+from hidemia.export.quantize import LAYOUTS, Layout
 from hidemia.export.tracing import Exported, traced
 from hidemia.export.trip import Figures
 from hidemia.runtime import manifest as manifests
@@ -37,6 +38,7 @@ def export_model(
     public_key: bool,
     precisions: Sequence[Precision] | None = None,
     server_precisions: Sequence[Precision] = PRECISIONS,
+    layouts: Sequence[Layout] = LAYOUTS[:1],
     key: str | None = None,
 ) -> Export:
     """Write ``out/client`` and ``out/server`` from a folder of weights.
@@ -48,6 +50,7 @@ def export_model(
         public_key: whether the weights are published, so that anyone can recover.
         precisions: FP32, the reference, and what is wanted beside it; what the weights allow when None.
         server_precisions: of these, what the server's bundle keeps; an analyzer is large. All are proven.
+        layouts: for whom int8 is written: ``cpu``, and ``tensorrt``, which reads no other.
         key: what this export depends on, see `hidemia.export.freshness`; kept in ``measured.json``.
 
     Returns:
@@ -64,7 +67,7 @@ def export_model(
     with published(out, ("client", "server")) as folder:
         made = traced(system, config)
         fp32 = prove(system, config, made, spread(probes, PARITY_PROBES))
-        export = with_variants(fp32, wanted, ranges, probes, manifest_threshold(config))
+        export = with_variants(fp32, wanted, ranges, probes, manifest_threshold(config), layouts)
         hashes = calibration.weights_sha256(weights)
         pair_id = _sha256("".join(hashes.values()).encode())
         halves: tuple[tuple[Role, str], ...] = (("client", "hider"), ("server", "analyzer"))
@@ -148,8 +151,8 @@ def _write_bundle(
         },
         "graphs": {
             item.graph.path: {
-                name: {"parity": vars(item.parity[name]), "latency_ms_batch_1": item.latency_ms[name]}
-                for name in BACKENDS
+                name: {"parity": vars(parity), "latency_ms_batch_1": item.latency_ms.get(name)}
+                for name, parity in item.parity.items()
             }
             for item in items
         },

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from hidemia.export.parity import session
-from hidemia.export.quantize import Range, activations, grid, quantisable
+from hidemia.export.quantize import Layout, Range, activations, grid, quantisable
 from hidemia.runtime.errors import ExportError
 from hidemia.runtime.manifest import Verb
 
@@ -67,12 +67,22 @@ class Calibration(Struct, frozen=True, kw_only=True):
     Attributes:
         data: The images it was measured on, in words.
         weights_sha256: The weights it belongs to.
-        graphs: By verb.
+        graphs: By verb, for engines on the CPU.
+        tensorrt: By verb, for TensorRT, which rounds fewer tensors and these coarser; empty where it was not measured.
     """
 
     data: dict[str, str]
     weights_sha256: dict[str, str]
     graphs: dict[Verb, GraphCalibration]
+    tensorrt: dict[Verb, GraphCalibration] = {}
+
+    def of(self, layout: Layout) -> dict[Verb, GraphCalibration]:
+        """By verb, for one layout of `hidemia.export.quantize`.
+
+        What was measured for the CPU stands in where TensorRT was not: its tensors are among those, and the budget of
+        the export decides whether that does.
+        """
+        return (self.tensorrt if layout == "tensorrt" else {}) or self.graphs
 
 
 def weights_sha256(weights: Path) -> dict[str, str]:
@@ -111,17 +121,18 @@ def save(calibration: Calibration, weights: Path) -> None:
     partial.replace(weights / FILE_NAME)
 
 
-def collect(model: ModelProto, feeds: Iterable[Feed]) -> dict[str, Range]:
+def collect(model: ModelProto, feeds: Iterable[Feed], layout: Layout) -> dict[str, Range]:
     """Ranges of all tensors that may be rounded.
 
     Args:
         model: float32, simplified.
         feeds: batches of one.
+        layout: which tensors, and on which grid.
 
     Returns:
         The same range for tensors that share a scale, with 0 in it, rounded to 6 digits.
     """
-    groups = activations(model, {node.name for node in quantisable(model)})
+    groups = activations(model, {node.name for node in quantisable(model)}, layout)
     names = sorted(name for group in groups for name in group)
     watched = ModelProto()
     watched.CopyFrom(model)
@@ -142,24 +153,25 @@ def collect(model: ModelProto, feeds: Iterable[Feed]) -> dict[str, Range]:
     for group in groups:
         whole = (min(reach[name][0] for name in group), max(reach[name][1] for name in group))
         sample = np.concatenate([part for name in group for part in samples[name]])
-        chosen = clipped(sample[:: -(-len(sample) // JUDGED)], whole)
+        chosen = clipped(sample[:: -(-len(sample) // JUDGED)], whole, layout)
         ranges |= dict.fromkeys(group, chosen)
     return {name: ranges[name] for name in names}
 
 
-def clipped(sample: NDArray[np.float32], reach: Range) -> Range:
+def clipped(sample: NDArray[np.float32], reach: Range, layout: Layout) -> Range:
     """The range with the least mean square error over a sample, of those that cut ``reach`` on either side."""
     best, least = reach, np.inf
     for low in reach[0] * CLIPS if reach[0] else [0.0]:
         for high in reach[1] * CLIPS if reach[1] else [0.0]:
-            error = rounding_error(sample, (low, high))
+            error = rounding_error(sample, (low, high), layout)
             if error < least:
                 best, least = (low, high), error
     return float(f"{best[0]:.6g}"), float(f"{best[1]:.6g}")
 
 
-def rounding_error(sample: NDArray[np.float32], limits: Range) -> float:
-    """Mean square error of uint8 codes over a range."""
-    scale, zero = grid(limits, signed=False)
-    codes = np.clip(np.rint(sample / scale) + zero, 0, 255)
+def rounding_error(sample: NDArray[np.float32], limits: Range, layout: Layout) -> float:
+    """Mean square error of 8-bit codes over a range."""
+    scale, zero = grid(limits, layout)
+    least, most = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
+    codes = np.clip(np.rint(sample / scale) + zero, least, most)
     return float(np.mean(np.square((codes - zero) * scale - sample)))

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, get_args
 
 from hidemia.export import triton
 from hidemia.export.build import build_here
+from hidemia.runtime.errors import ExportError
 from hidemia.runtime.manifest import Precision
 
 if TYPE_CHECKING:
     from hidemia.export.proof import Export
+    from hidemia.export.quantize import Layout
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -44,6 +46,9 @@ def export(arguments: list[str]) -> int:
         help="of these, what the server bundle keeps; all if left out",
     )
     parser.add_argument(
+        "--tensorrt", action="store_true", help="write int8 for TensorRT too, which reads no other; needs no GPU"
+    )
+    parser.add_argument(
         "--private",
         action="store_true",
         help="these weights are yours alone: allow sending beyond this machine",
@@ -66,14 +71,23 @@ def _export(options: argparse.Namespace) -> int:
     from hidemia.export.bundles import export_model, offered  # noqa: PLC0415
     from hidemia.export.freshness import export_key, is_fresh  # noqa: PLC0415
     from hidemia.export.probes import real, simulated  # noqa: PLC0415
+    from hidemia.export.quantize import LAYOUTS  # noqa: PLC0415
     from hidemia.training.index import photo_rows, read_rows  # noqa: PLC0415
     from hidemia.training.weights import load_weights  # noqa: PLC0415
 
     _, config = load_weights(options.weights)
     precisions = options.precision or tuple(offered(options.weights))
     images = (read_rows(options.data, "val"), photo_rows(options.covers, "val")) if options.data else ()
+    if options.tensorrt and "int8" not in precisions:
+        raise ExportError(
+            f"--tensorrt: expected int8 among the precisions, got {','.join(precisions)}; add it to --precision, "
+            "or calibrate the weights (python -m hidemia.export.sensitivity)",
+            exit_code=2,
+        )
+    layouts: tuple[Layout, ...] = LAYOUTS if options.tensorrt else LAYOUTS[:1]
     settings = {
         "precisions": precisions,
+        "layouts": layouts,
         "server_precisions": options.server_precision,
         "public_key": not options.private,
     }
@@ -86,7 +100,8 @@ def _export(options: argparse.Namespace) -> int:
     probes = real(options.data, options.covers, config) if options.data else simulated(SIMULATED, config.image_size_px)
     made = export_model(
         options.weights, options.out, probes, public_key=not options.private,
-        precisions=precisions, server_precisions=options.server_precision, key=key,
+        precisions=precisions, server_precisions=options.server_precision,
+        layouts=layouts, key=key,
     )  # fmt: skip
     _tell(made, f"{len(probes)} images ({'of val' if options.data else 'simulated'})")
     sys.stdout.write(f"{options.out}: client and server bundles\n")
@@ -97,13 +112,14 @@ def _tell(made: Export, images: str) -> None:
     """A line for each graph and engine, and for each precision and engine."""
     for item in made.graphs:
         for backend, parity in item.parity.items():
-            graph, latency_ms = item.graph, item.latency_ms[backend]
+            graph, latency_ms = item.graph, item.latency_ms.get(backend)
             proof = (
                 f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
                 if graph.verb == "recover"
                 else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
             )
-            line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {backend:11} {latency_ms:6.1f} ms  {proof}"
+            time = f"{latency_ms:6.1f} ms" if latency_ms is not None else " " * 9
+            line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {backend:11} {time}  {proof}"
             sys.stdout.write(line + "\n")
     for precision, trips in made.trips.items():
         for backend, figures in trips.items():

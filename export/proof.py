@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
@@ -14,18 +14,21 @@ from hidemia.export.parity import (
     BACKENDS,
     DEEP_IDENTICAL_SHARE,
     IDENTICAL_SHARE,
+    LITERAL,
     Feed,
     Outputs,
     Parity,
     Run,
+    checked_in,
     engines,
     reference,
 )
 from hidemia.export.probes import Probes, spread
+from hidemia.export.quantize import LAYOUTS, Layout
 from hidemia.export.tracing import Exported
 from hidemia.export.trained import Trained
 from hidemia.export.trip import Figures
-from hidemia.export.variants import FORMS, variant
+from hidemia.export.variants import FORMS, in_fp16, in_int8
 from hidemia.runtime.manifest import Precision, Verb
 from hidemia.training.pixels import PixelAnalyzer
 from hidemia.training.recipes import ModelConfig
@@ -92,8 +95,17 @@ def with_variants(
     ranges: Calibration | None,
     probes: Probes,
     threshold: float | None,
+    layouts: Sequence[Layout] = LAYOUTS[:1],
 ) -> Export:
     """Add the other precisions to proven FP32 graphs, each held to its budget in each engine.
+
+    Args:
+        fp32: proven.
+        precisions: what is wanted.
+        ranges: for int8.
+        probes: the trips.
+        threshold: of a mask's pixels; None for classification.
+        layouts: for whom int8 is written.
 
     Raises:
         ExportError: a precision costs more than it may.
@@ -105,23 +117,31 @@ def with_variants(
         if backend == BACKENDS[0]:
             probes = trip.known(probes, found, threshold)
     export = Export(list(fp32), {"fp32": reference_trips})
-    for precision in precisions:
-        if precision == "fp32":
-            continue
-        made = []
-        for item in fp32:
-            if item.graph.form in FORMS:
-                own = ranges.graphs[item.graph.verb] if ranges and precision == "int8" else None
-                made.append(Exported(*variant(item.graph, item.data, precision, own)))
-        variants = runs | _runs(made)
-        export.trips[precision] = {}
-        for backend in BACKENDS:
+    for precision, made in _variants(fp32, precisions, ranges, layouts):
+        variants = _runs(made)
+        for backend in checked_in(made[0].graph):
             figures, _ = trip.travel(_verbs(variants, backend), probes, threshold)
-            trip.require(precision, backend, reference_trips[backend], figures)
-            export.trips[precision][backend] = figures
+            trip.require(precision, backend, reference_trips.get(backend, reference_trips[BACKENDS[0]]), figures)
+            export.trips.setdefault(precision, {})[backend] = figures
         _compare_with_fp32(made, runs, variants, spread(probes, PARITY_PROBES), threshold or 0.5)
         export.graphs.extend(made)
     return export
+
+
+def _variants(
+    fp32: list[Exported], precisions: Sequence[Precision], ranges: Calibration | None, layouts: Sequence[Layout]
+) -> Iterator[tuple[Precision, list[Exported]]]:
+    """The graphs of each precision; those of INT8 once for each layout."""
+    plain = [item for item in fp32 if item.graph.form in FORMS]
+    if "fp16" in precisions:
+        yield "fp16", [Exported(*in_fp16(item.graph, item.data)) for item in plain]
+    if "int8" in precisions and ranges is not None:
+        for layout in layouts:
+            own = ranges.of(layout)
+            yield (
+                "int8",
+                [Exported(*in_int8(item.graph, item.data, own[item.graph.verb], layout)) for item in plain],
+            )
 
 
 Runs: TypeAlias = dict[Verb, dict[str, Run]]
@@ -151,7 +171,8 @@ def _compare_with_fp32(made: list[Exported], fp32: Runs, runs: Runs, probes: Pro
     for item in made:
         feed = {tensor.name: photos[tensor.name] for tensor in item.graph.inputs}
         for backend, run in runs[item.graph.verb].items():
-            item.latency_ms[backend] = latency_ms(run, feed)
+            if backend != LITERAL:  # which no product runs
+                item.latency_ms[backend] = latency_ms(run, feed)
 
 
 def latency_ms(run: Run, feed: Feed) -> float:

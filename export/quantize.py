@@ -1,20 +1,23 @@
-"""INT8 by Q/DQ nodes, in the one layout that ONNX Runtime and OpenVINO both run in 8 bits.
+"""INT8 by Q/DQ nodes, in two layouts: what engines on a CPU run in 8 bits, and what TensorRT reads.
 
-Around a quantised convolution every tensor is rounded to 8 bits, also the one between the convolution and its
-LeakyRelu, and a Concat's inputs share one scale: then ONNX Runtime has an 8-bit kernel for each of the three
-(without the first it computes all in float32, at the speed of float32), and OpenVINO fuses them.
+``cpu``       for ONNX Runtime and OpenVINO. Around a quantised convolution every tensor is rounded to 8 bits, also the
+              one between the convolution and its LeakyRelu: then ONNX Runtime has an 8-bit kernel for each of the three
+              (without it computes all in float32, at the speed of float32), and OpenVINO fuses them. Activations are
+              unsigned with a zero point: signed ones lose half of the codes on what LeakyRelu leaves, and OpenVINO
+              2026.4 computes a Concat of signed tensors wrongly.
+``tensorrt``  Activations are signed and their zero point is 0. Only what convolutions read is rounded: TensorRT fuses a
+              convolution with the sum and the activation behind it as long as nothing between them is rounded, and
+              takes the rounding behind them into the same kernel. Kernels are float32 constants that are rounded in
+              the graph, the one form that 8.6 reads too (`hidemia.export.explicit` lists the rules).
 
-Activations are unsigned with a zero point: signed ones lose half of the codes on what LeakyRelu leaves, and
-OpenVINO 2026.4 computes a Concat of signed tensors wrongly (34 dB instead of 57 dB against FP32). TensorRT reads
-signed ones alone, so `signed` writes its graph: the same numbers of a symmetric range, shifted by 128.
-
-Weights are signed, symmetric, with a scale for each output channel.
+In both a Concat's inputs share one scale, so that it copies codes, and weights are signed, symmetric, with a scale for
+each output channel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +38,9 @@ from hidemia.runtime.errors import ExportError
 
 Range = tuple[float, float]
 
+Layout: TypeAlias = Literal["cpu", "tensorrt"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
 CARRIERS = ("Concat", "LeakyRelu", "MaxPool", "Relu")
 """Nodes with an 8-bit kernel, which stay in 8 bits when their neighbours are."""
 SAME_SCALE = ("Concat", "MaxPool")
@@ -47,25 +53,30 @@ def quantisable(model: ModelProto) -> list[NodeProto]:
     return [node for node in trained_convolutions(model) if node.op_type == "Conv" and node.input[1] in known]
 
 
-def activations(model: ModelProto, convolutions: Collection[str]) -> list[list[str]]:
+def activations(model: ModelProto, convolutions: Collection[str], layout: Layout) -> list[list[str]]:
     """The tensors that are rounded when these convolutions are, in groups of one scale.
 
     Args:
         model: simplified.
         convolutions: names of nodes.
+        layout: ``tensorrt`` leaves what convolutions make as it is.
     """
     made, read, groups = producers(model), readers(model), _Groups()
     for node in model.graph.node:
         if node.name not in convolutions:
             continue
-        output = output_of(node, read)
-        names = [node.input[0], output]
-        if output == node.output[0]:
-            names += [reader.output[0] for reader in read.get(output, []) if reader.op_type == "LeakyRelu"]
-        for name in names:
+        for name in [node.input[0], *(_made_by(node, read) if layout == "cpu" else [])]:
             groups.add(name)
             _join_sources(name, made, groups)
     return groups.members()
+
+
+def _made_by(node: NodeProto, read: Mapping[str, list[NodeProto]]) -> list[str]:
+    """A convolution's output, and what LeakyRelu makes of it."""
+    output = output_of(node, read)
+    if output != node.output[0]:
+        return [output]
+    return [output, *(reader.output[0] for reader in read.get(output, []) if reader.op_type == "LeakyRelu")]
 
 
 def _join_sources(name: str, made: Mapping[str, NodeProto], groups: _Groups) -> None:
@@ -111,7 +122,7 @@ def output_of(node: NodeProto, read: Mapping[str, list[NodeProto]]) -> str:
 
 
 def quantised(
-    model: ModelProto, ranges: Mapping[str, Range], convolutions: Collection[str], *, signed: bool = False
+    model: ModelProto, ranges: Mapping[str, Range], convolutions: Collection[str], layout: Layout = "cpu"
 ) -> ModelProto:
     """Round the weights and activations of some convolutions to 8 bits.
 
@@ -119,19 +130,23 @@ def quantised(
         model: a float32 graph, simplified or not.
         ranges: lowest and highest value of each tensor of `activations`.
         convolutions: names of the nodes to quantise, of those that `quantisable` gives.
-        signed: int8 activations of a symmetric range, for TensorRT, instead of uint8.
+        layout: who reads it.
 
     Raises:
         ExportError: a range is missing.
     """
     copy = simplified(model)
-    rounded = {name for group in activations(copy, convolutions) for name in group}
+    rounded = {name for group in activations(copy, convolutions, layout) for name in group}
     for name in sorted(rounded):
         if name not in ranges:
             raise ExportError(f"calibration: expected a range for {name}, got none; calibrate these weights again")
-        _store(copy, name, *grid(ranges[name], signed=signed))
+        _store(copy, name, *grid(ranges[name], layout))
     low = [node for node in copy.graph.node if node.name in convolutions]
-    kernels, computed_kernels = _round_weights(copy, low)
+    if layout == "tensorrt":
+        _fold(copy, low)
+        kernels, computed_kernels = _round_constant_weights(copy, low), set[str]()
+    else:
+        kernels, computed_kernels = _round_weights(copy, low)
     read = readers(copy)
     eight_bit = set(convolutions) | {
         reader.name for name in rounded for reader in read.get(name, []) if _stays(reader, rounded)
@@ -153,10 +168,10 @@ def quantised(
     return copy
 
 
-def grid(limits: Range, *, signed: bool) -> tuple[NDArray[np.float32], NDArray[np.uint8] | NDArray[np.int8]]:
+def grid(limits: Range, layout: Layout) -> tuple[NDArray[np.float32], NDArray[np.uint8] | NDArray[np.int8]]:
     """Scale and zero point for a range; 0 is always a code of its own, so that padding stays exact."""
     low, high = min(limits[0], 0.0), max(limits[1], 0.0)
-    if signed:
+    if layout == "tensorrt":
         reach = max(-low, high) or 1.0
         return np.asarray(reach / 127, np.float32), np.asarray(0, np.int8)
     scale = np.asarray(((high - low) or 1.0) / 255, np.float32)
@@ -192,6 +207,37 @@ def _round_weights(model: ModelProto, low: list[NodeProto]) -> tuple[list[NodePr
     for node in low:
         node.input[1] += ".rounded"
     return nodes, computed
+
+
+def _fold(model: ModelProto, low: list[NodeProto]) -> None:
+    """Store the kernels and biases that the graph computes from constants: TensorRT rounds none that is computed."""
+    stored = initializers(model)
+    computed = {name for node in low for name in node.input[1:] if name not in stored}
+    for name, value in constant_values(model, sorted(computed)).items():
+        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), f"{name}.folded"))
+    for node in low:
+        for i, name in enumerate(node.input[1:], 1):
+            if name in computed:
+                node.input[i] = f"{name}.folded"
+
+
+def _round_constant_weights(model: ModelProto, low: list[NodeProto]) -> list[NodeProto]:
+    """Replace stored kernels by their rounded values, and round these in the graph; gives the nodes that do it.
+
+    So a code is the same whether an engine divides by the scale or multiplies by its reciprocal.
+    """
+    stored = initializers(model)
+    nodes = []
+    for name in dict.fromkeys(node.input[1] for node in low):
+        weight = numpy_helper.to_array(stored[name])
+        scales = weight_scales(weight)
+        codes = np.rint(weight / scales[:, None, None, None]).clip(-127, 127)
+        stored[name].CopyFrom(numpy_helper.from_array(codes.astype(np.float32) * scales[:, None, None, None], name))
+        _store(model, name, scales, np.zeros(len(scales), np.int8))
+        nodes += _rounding(name, axis=0)
+    for node in low:
+        node.input[1] += ".rounded"
+    return nodes
 
 
 def _store(model: ModelProto, name: str, scale: NDArray[np.float32], zero: NDArray[Any]) -> None:

@@ -2,7 +2,8 @@
 
 ``python -m hidemia.export.sensitivity --weights weights/busi --data BUSI --covers COVERS`` collects the ranges on
 ``train``, measures each group of convolutions alone on ``val``, leaves out in FP32 what the budget of INT8 asks for,
-and writes ``calibration.json`` beside the weights. It takes minutes; run it again after training.
+and writes ``calibration.json`` beside the weights: once for the engines on the CPU, once for TensorRT, whose graph is
+another one. It takes minutes; run it again after training.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from hidemia.export import calibration
 from hidemia.export.calibration import Calibration, Effect, GraphCalibration, collect, save, weights_sha256
 from hidemia.export.nodes import simplified
-from hidemia.export.parity import BACKENDS, engines, runner
+from hidemia.export.parity import BACKENDS, LITERAL, engines, literal, runner
 from hidemia.export.probes import Probes, real
-from hidemia.export.quantize import Range, quantised
+from hidemia.export.quantize import LAYOUTS, Layout, Range, quantised
 from hidemia.export.tracing import traced
 from hidemia.export.trip import BUDGETS, Figures, Run, known, losses, travel
 from hidemia.export.variants import convolution_groups
@@ -40,34 +42,46 @@ STEP = 0.25  # share of a graph's noise that one step takes out
 
 @dataclass(frozen=True)
 class Model:
-    """The FP32 graphs of a model, what runs them, and their ranges, each by verb; `everywhere` by engine first."""
+    """The FP32 graphs of a model, what runs them, and their ranges, each by verb; `everywhere` by engine first.
+
+    What is for TensorRT runs in one engine, as it is written.
+    """
 
     graphs: dict[Verb, ModelProto]
     entries: dict[Verb, Graph]
     everywhere: dict[str, dict[Verb, Run]]
     ranges: dict[Verb, dict[str, Range]]
     threshold: float | None
+    layout: Layout = "cpu"
 
     @property
     def runs(self) -> dict[Verb, Run]:
-        """In ONNX Runtime."""
-        return self.everywhere["onnxruntime"]
+        """In the first engine."""
+        return next(iter(self.everywhere.values()))
 
     def rounded(self, verb: Verb, convolutions: set[str]) -> Run:
-        """A graph with these convolutions in 8 bits, in ONNX Runtime."""
-        return runner(self._rounded(verb, convolutions))
+        """A graph with these convolutions in 8 bits, in the first engine."""
+        return (runner if self.layout == "cpu" else literal)(self._rounded(verb, convolutions))
 
     def rounded_everywhere(self, verb: Verb, convolutions: set[str]) -> dict[str, Run]:
         """The same in every engine: each rounds in places of its own."""
+        if self.layout == "tensorrt":
+            return {LITERAL: self.rounded(verb, convolutions)}
         return engines(self._rounded(verb, convolutions), self.entries[verb])
 
     def _rounded(self, verb: Verb, convolutions: set[str]) -> bytes:
-        data: bytes = quantised(self.graphs[verb], self.ranges[verb], convolutions).SerializeToString()
+        made = quantised(self.graphs[verb], self.ranges[verb], convolutions, self.layout)
+        data: bytes = made.SerializeToString()
         return data
 
 
 def calibrate(
-    weights: Path, data: Path, covers: Path, effect_images: int = EFFECT_IMAGES, choice_images: int | None = None
+    weights: Path,
+    data: Path,
+    covers: Path,
+    effect_images: int = EFFECT_IMAGES,
+    choice_images: int | None = None,
+    layouts: Sequence[Layout] = LAYOUTS,
 ) -> Iterator[str]:
     """Measure, choose and write; yields a line for each step.
 
@@ -77,10 +91,17 @@ def calibrate(
         covers: photos with the same splits.
         effect_images: of val, for the effect of each group.
         choice_images: of val, for the choice; all when None.
+        layouts: what is measured; the others stay as they are in the file.
 
     Raises:
         TrainingError: no weights. DatasetError: no such images.
+        ExportError: a layout shall stay as it is, and there is no calibration of these weights.
     """
+    images: dict[str, str] = {}
+    found: dict[Layout, dict[Verb, GraphCalibration]] = {}
+    if set(layouts) != set(LAYOUTS):
+        kept = calibration.load(weights)
+        images, found = dict(kept.data), {"cpu": kept.graphs, "tensorrt": kept.tensorrt}
     system, config = load_weights(weights)
     made = traced(system, config)
     paths: dict[Verb, str] = {
@@ -94,13 +115,30 @@ def calibrate(
     everywhere: dict[str, dict[Verb, Run]] = {
         name: {verb: Remembered(opened[verb][name]) for verb in VERBS} for name in BACKENDS
     }
-    runs = everywhere["onnxruntime"]
-    ranges = ranges_of(graphs, runs, real(data, covers, config, RANGE_IMAGES, "train"))
-    yield f"ranges of {sum(map(len, ranges.values()))} tensors on {RANGE_IMAGES} images of train"
+    calibrating = real(data, covers, config, RANGE_IMAGES, "train")
+    probes, every = real(data, covers, config, effect_images), real(data, covers, config, choice_images)
     threshold = config.mask_threshold if config.task == "segmentation" else None
-    model = Model(graphs, entries, everywhere, ranges, threshold)
-    probes = real(data, covers, config, effect_images)
-    reference, found = travel(runs, probes, threshold)
+    for layout in layouts:
+        runs = everywhere if layout == "cpu" else {LITERAL: everywhere[BACKENDS[0]]}
+        ranges = ranges_of(graphs, everywhere[BACKENDS[0]], calibrating, layout)
+        yield f"for {layout}: ranges of {sum(map(len, ranges.values()))} tensors on {RANGE_IMAGES} images of train"
+        found[layout] = yield from chosen(Model(graphs, entries, runs, ranges, threshold, layout), probes, every)
+        names = {
+            "secrets": data.name, "covers": covers.name, "ranges": f"{RANGE_IMAGES} images of train",
+            "effects": f"{len(probes)} images of val", "choice": f"{len(every)} images of val",
+        }  # fmt: skip
+        images |= {name if layout == "cpu" else f"{layout}_{name}": value for name, value in names.items()}
+    save(
+        Calibration(
+            data=images, weights_sha256=weights_sha256(weights), graphs=found["cpu"], tensorrt=found["tensorrt"]
+        ),
+        weights,
+    )
+
+
+def chosen(model: Model, probes: Probes, every: Probes) -> Generator[str, None, dict[Verb, GraphCalibration]]:
+    """Measure the effect of each group on some images and choose on all; yields a line for each step."""
+    reference, found = travel(model.runs, probes, model.threshold)
     effects: dict[Verb, list[Effect]] = {}
     for verb in VERBS:
         effects[verb] = []
@@ -110,27 +148,16 @@ def calibrate(
                 f"{verb:8} {effect.group:28} noise {effect.noise:9.4f}  stego {effect.stego_psnr_db:+.3f} dB  "
                 f"reply {effect.reply_psnr_db:+.3f} dB  task {effect.task_points:+.2f} points"
             )
-    every = real(data, covers, config, choice_images)
     choice = Choice(model, effects, every)
     yield from choice.make()
-    save(
-        Calibration(
-            data={
-                "secrets": data.name, "covers": covers.name, "ranges": f"{RANGE_IMAGES} images of train",
-                "effects": f"{len(probes)} images of val", "choice": f"{len(every)} images of val",
-            },
-            weights_sha256=weights_sha256(weights),
-            graphs={
-                verb: GraphCalibration(ranges=ranges[verb], fp32=sorted(choice.full[verb]), effects=effects[verb])
-                for verb in VERBS
-            },
-        ),
-        weights,
-    )  # fmt: skip
+    return {
+        verb: GraphCalibration(ranges=model.ranges[verb], fp32=sorted(choice.full[verb]), effects=effects[verb])
+        for verb in VERBS
+    }
 
 
 def ranges_of(
-    graphs: Mapping[Verb, ModelProto], runs: Mapping[Verb, Run], probes: Probes
+    graphs: Mapping[Verb, ModelProto], runs: Mapping[Verb, Run], probes: Probes, layout: Layout
 ) -> dict[Verb, dict[str, Range]]:
     """The ranges of each graph on what it meets on a trip."""
     photos = []
@@ -143,7 +170,7 @@ def ranges_of(
         "analyze": [{"stego": stego} for _, stego, _ in photos],
         "recover": [{"reply": reply, "sent": stego} for _, stego, reply in photos],
     }
-    return {verb: collect(graphs[verb], feeds[verb]) for verb in VERBS}
+    return {verb: collect(graphs[verb], feeds[verb], layout) for verb in VERBS}
 
 
 def measured(
@@ -212,7 +239,7 @@ class Choice:
         self._reference: dict[str, Figures] = {}
         for name, runs in model.everywhere.items():
             self._reference[name], found = travel(runs, probes, model.threshold)
-            if name == BACKENDS[0]:
+            if runs is model.runs:
                 probes = known(probes, found, model.threshold)
         self._probes = probes
 
@@ -287,6 +314,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--covers", type=Path, required=True, help="photos with the same splits")
     parser.add_argument("--effect-images", type=int, default=EFFECT_IMAGES, help="of val, for each group's effect")
     parser.add_argument("--choice-images", type=int, help="of val, for the choice (default: all)")
+    parser.add_argument(
+        "--for", dest="layouts", nargs=1, choices=LAYOUTS, default=LAYOUTS,
+        help="renew this alone; the other stays as it is in the file",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
         for line in calibrate(**vars(options)):

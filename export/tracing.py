@@ -11,7 +11,7 @@ from torch import nn
 from hidemia.export.deploy import Form
 from hidemia.export.graphs import Analyze, Hide, Recover
 from hidemia.export.hider import TILED_SIDE, HiderForm
-from hidemia.export.parity import BACKENDS, Parity
+from hidemia.export.parity import BACKENDS, Parity, checked_in
 from hidemia.export.writing import IR_VERSION, OPSET, to_onnx
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.manifest import Graph
@@ -33,8 +33,11 @@ class Exported:
 
     graph: Graph
     data: bytes
-    parity: dict[str, Parity] = field(default_factory=lambda: {name: Parity() for name in BACKENDS})
+    parity: dict[str, Parity] = field(default_factory=dict)
     latency_ms: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.parity = {name: Parity() for name in checked_in(self.graph)}
 
 
 def traced(system: System, config: ModelConfig) -> dict[str, Exported]:

@@ -56,12 +56,21 @@ def to_onnx(
 
 
 def finished(model: ModelProto) -> bytes:
-    """The bytes of a graph's file, the same for the same graph.
+    """The bytes of a graph's file, the same for the same graph, weights stored in half.
 
     Raises:
         ExportError: the graph breaks a rule of `hidemia.export.lint`.
     """
     store_in_half(model)
+    return sealed(model)
+
+
+def sealed(model: ModelProto) -> bytes:
+    """The same, weights stored as they are: TensorRT rounds constants to 8 bits, and a cast one is none to its parser.
+
+    Raises:
+        ExportError: the graph breaks a rule of `hidemia.export.lint`.
+    """
     onnx.checker.check_model(model, full_check=True)
     check(model)
     data: bytes = model.SerializeToString(deterministic=True)

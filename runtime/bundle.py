@@ -106,7 +106,8 @@ class Bundle:
         )
         raise BundleError(
             f"{self.path}: expected a graph for {verb}, {precision or 'any precision'} on {backend} "
-            f"for batch {batch}, got {offered or 'none'}; ask for one of these or export the bundle again",
+            f"for batch {batch}, got {offered or 'none'}; ask for one of these or export the bundle again"
+            f"{' with --tensorrt' if (precision, backend) == ('int8', 'tensorrt') else ''}",
             exit_code=2,
         )
 

@@ -66,7 +66,7 @@ class Client:
         if not shared_ok:
             bundle.check_unshared()
         settings = engine or EngineSettings()
-        graphs = [bundle.graph(verb, precision=precision, backend=settings.backend) for verb in ("hide", "recover")]
+        graphs = [bundle.graph(verb, precision=precision, backend=settings.reads) for verb in ("hide", "recover")]
         hider, recoverer = open_engines(bundle, graphs, settings)
         return cls(bundle.manifest, hider, recoverer, manifest_sha256=bundle.manifest_sha256)
 

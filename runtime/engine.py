@@ -86,6 +86,11 @@ class EngineSettings:
                 exit_code=2,
             )
 
+    @property
+    def reads(self) -> Backend:
+        """Whose graphs it takes: ONNX Runtime's TensorRT provider reads what TensorRT reads."""
+        return "tensorrt" if self.device == "tensorrt" else self.backend
+
 
 class Engine(ABC):
     """One graph, loaded and ready. Safe to call from several threads; close it or use it as a context."""
@@ -127,8 +132,15 @@ def open_engine(bundle: Bundle, graph: Graph, settings: EngineSettings) -> Engin
 
     Raises:
         BundleError: The file is damaged, or its tensors are not those of the manifest.
-        EngineError: The engine is not installed, cannot load the graph, or would run it elsewhere.
+        EngineError: The engine is not installed, cannot load the graph, or would run it elsewhere; or the graph is
+            written for another.
     """
+    if not graph.runs_on(settings.reads):
+        raise EngineError(
+            f"{graph.path}: expected a graph for {settings.reads}, got one for {', '.join(graph.backends)}; "
+            "take another graph or engine",
+            exit_code=2,
+        )
     module, _, name = _OPENERS[settings.backend].partition(":")
     opener: Callable[[Bundle, Graph, EngineSettings], Engine] = getattr(import_module(module), name)
     return opener(bundle, graph, settings)

@@ -58,7 +58,7 @@ def explain(
     graphs = []
     for verb in VERBS[manifest.role]:
         offered = [graph for graph in manifest.graphs if graph.verb == verb]
-        fitting = [graph for graph in offered if graph.runs_on(backend) and precision in (None, graph.precision)]
+        fitting = [graph for graph in offered if graph.runs_on(settings.reads) and precision in (None, graph.precision)]
         # As they are loaded: one precision, the manifest's first unless another one is asked for.
         graphs += [graph for graph in fitting if graph.precision == fitting[0].precision]
         if not fitting:
@@ -67,7 +67,7 @@ def explain(
                 fail(
                     "graph",
                     f"{manifest.name}: expected a graph for {verb}, {precision or 'any precision'} on "
-                    f"{backend}, got {', '.join(names)}; ask for one of these or export the bundle again",
+                    f"{settings.reads}, got {', '.join(names)}; ask for one of these or export the bundle again",
                 )
             )
     for graph in graphs:

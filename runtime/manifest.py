@@ -123,8 +123,14 @@ class Graph(Struct, frozen=True, kw_only=True):
         return fewest <= batch and (most is None or batch <= most)
 
     def runs_on(self, backend: str) -> bool:
-        """Whether an engine may be asked to run it. TensorRT may: its plans are made and checked on the device."""
-        return backend in self.backends or (backend == "tensorrt" and self.form != "tiled")
+        """Whether an engine may be asked to run it.
+
+        TensorRT may also where it is not named, for its plans are made and checked on the device. In INT8 it may not:
+        it would take the codes of a graph for the CPU for others.
+        """
+        if backend != "tensorrt":
+            return backend in self.backends
+        return backend in self.backends or (self.form != "tiled" and self.precision != "int8")
 
 
 class ReplyLimits(Struct, frozen=True, kw_only=True):

@@ -115,6 +115,7 @@ def provider_options(graph: Graph, settings: EngineSettings) -> dict[str, str]:
     limit = None if settings.memory_mib is None else str(settings.memory_mib << 20)
     if settings.device == "tensorrt":
         options["trt_fp16_enable"] = "1" if graph.precision == "fp16" else "0"
+        options["trt_int8_enable"] = "1" if graph.precision == "int8" else "0"
         if limit:
             options["trt_max_workspace_size"] = limit
         return options

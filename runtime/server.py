@@ -52,11 +52,11 @@ class Server:
         """
         bundle = Bundle.open(path, "server", trusted_keys=trusted_keys)
         settings = engine or EngineSettings()
-        chosen = bundle.graph("analyze", precision=precision, backend=settings.backend)
+        chosen = bundle.graph("analyze", precision=precision, backend=settings.reads)
         graphs = [
             graph
             for graph in bundle.manifest.graphs
-            if graph.verb == "analyze" and graph.precision == chosen.precision and graph.runs_on(settings.backend)
+            if graph.verb == "analyze" and graph.precision == chosen.precision and graph.runs_on(settings.reads)
         ]
         if settings.device == "cpu":
             graphs = [chosen]  # photo by photo through the mixed kernel is faster there (docs/modc.md), and smaller

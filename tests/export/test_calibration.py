@@ -60,7 +60,7 @@ def test_none_damaged_or_of_other_weights(weights):
 
 def test_collect_by_hand():
     feeds = [{"x": np.array([[[[0.5, v, 0]], [[0.25, -0.4, 0]]]], np.float32)} for v in (0.1, -0.3)]
-    ranges = collect(tiny(), feeds)
+    ranges = collect(tiny(), feeds, "cpu")
     assert list(ranges) == sorted(ranges)
     assert ranges["bands"] == ranges["a1"] == ranges["cat"]  # one scale
     low, high = ranges["cat"]
@@ -72,21 +72,44 @@ def test_collect_by_hand():
 
 def test_the_range_is_cut_where_that_costs_least():
     bulk = np.linspace(0, 1, 10_000, dtype=np.float32)
-    assert clipped(bulk, (0.0, 1.0)) == (0.0, 1.0)
+    assert clipped(bulk, (0.0, 1.0), "cpu") == (0.0, 1.0)
     outlier = np.append(bulk, np.float32(20))
-    low, high = clipped(np.tile(outlier, 1), (0.0, 20.0))
+    low, high = clipped(np.tile(outlier, 1), (0.0, 20.0), "cpu")
     assert low == 0.0
     assert high == 20.0  # one value in ten thousand, but 19 levels away: keeping it costs less
     tail = np.append(np.repeat(bulk, 100), np.float32(3))
-    low, high = clipped(tail, (0.0, 3.0))
+    low, high = clipped(tail, (0.0, 3.0), "cpu")
     assert high < 3.0
-    assert rounding_error(tail, (low, high)) < rounding_error(tail, (0.0, 3.0))
+    assert rounding_error(tail, (low, high), "cpu") < rounding_error(tail, (0.0, 3.0), "cpu")
 
 
 def test_rounding_error_by_hand():
-    assert rounding_error(np.array([0, 0.01, 2.55], np.float32), (0.0, 2.55)) == pytest.approx(0, abs=1e-12)
-    assert rounding_error(np.array([0.004], np.float32), (0.0, 2.55)) == pytest.approx(1.6e-5, rel=1e-3)
-    assert rounding_error(np.array([3.0], np.float32), (0.0, 2.0)) == pytest.approx(1.0, rel=1e-3)
+    assert rounding_error(np.array([0, 0.01, 2.55], np.float32), (0.0, 2.55), "cpu") == pytest.approx(0, abs=1e-12)
+    assert rounding_error(np.array([0.004], np.float32), (0.0, 2.55), "cpu") == pytest.approx(1.6e-5, rel=1e-3)
+    assert rounding_error(np.array([3.0], np.float32), (0.0, 2.0), "cpu") == pytest.approx(1.0, rel=1e-3)
+    # Symmetric: a step of 0.02 for 2.54, and one code more below than above.
+    assert rounding_error(np.array([0.008], np.float32), (0.0, 2.54), "tensorrt") == pytest.approx(6.4e-5, rel=1e-3)
+    assert rounding_error(np.array([-2.56], np.float32), (0.0, 2.54), "tensorrt") == pytest.approx(0, abs=1e-12)
+
+
+def test_tensorrt_has_ranges_of_its_own(weights):
+    feeds = [{"x": np.array([[[[0.5, v, 0]], [[0.25, -0.4, 0]]]], np.float32)} for v in (0.1, -0.3)]
+    assert collect(tiny(), feeds, "tensorrt").keys() == {"a1", "bands", "cat"}
+
+
+def test_what_was_measured_for_the_cpu_stands_in_for_tensorrt(weights):
+    old = made(weights)
+    calibration.save(old, weights)
+    file = weights / "calibration.json"
+    text = json.loads(file.read_text())
+    del text["tensorrt"]  # as files were before there was a graph for TensorRT
+    file.write_text(json.dumps(text))
+    assert calibration.load(weights) == old
+    assert calibration.load(weights).of("tensorrt") == old.graphs
+    own = {"hide": msgspec.structs.replace(old.graphs["hide"], fp32=[])}
+    calibration.save(msgspec.structs.replace(old, tensorrt=own), weights)
+    assert calibration.load(weights).of("tensorrt") == own
+    assert calibration.load(weights).of("cpu") == old.graphs
 
 
 def test_groups_are_named_by_their_weights():

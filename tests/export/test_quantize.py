@@ -3,11 +3,14 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 from tests.tiny import WEIGHT1, WEIGHT2, tiny
 
+from hidemia.export.explicit import problems
 from hidemia.export.nodes import constant_values, simplified
+from hidemia.export.parity import literal
 from hidemia.export.quantize import activations, grid, quantisable, quantised, weight_scales
-from hidemia.export.variants import carried
+from hidemia.export.variants import carried, fused
 from hidemia.runtime.errors import ExportError
 
 RANGES = {"bands": (-1.0, 1.55), "a1": (-1.0, 1.55), "cat": (-1.0, 1.55), "c1": (-0.55, 2.0), "c2": (0.0, 2.55)}
@@ -20,9 +23,9 @@ def run(model, x):
 
 
 def test_groups_share_a_scale_through_the_concatenation():
-    groups = [sorted(group) for group in activations(tiny(), BOTH)]
+    groups = [sorted(group) for group in activations(tiny(), BOTH, "cpu")]
     assert sorted(groups) == [["a1", "bands", "cat"], ["c1"], ["c2"]]
-    assert sorted(sorted(group) for group in activations(tiny("Relu"), {"conv1"})) == [["a1"], ["bands"]]
+    assert sorted(sorted(group) for group in activations(tiny("Relu"), {"conv1"}, "cpu")) == [["a1"], ["bands"]]
 
 
 def test_placement():
@@ -54,13 +57,13 @@ def test_relu_is_part_of_the_rounding():
 
 
 def test_grid_by_hand():
-    scale, zero = grid((-1.0, 1.55), signed=False)
+    scale, zero = grid((-1.0, 1.55), "cpu")
     assert (scale, zero, zero.dtype) == (np.float32(0.01), 100, np.uint8)
-    scale, zero = grid((0.1, 2.55), signed=False)  # 0 is always a code
+    scale, zero = grid((0.1, 2.55), "cpu")  # 0 is always a code
     assert (scale, zero) == (np.float32(0.01), 0)
-    scale, zero = grid((-1.27, 0.3), signed=True)
+    scale, zero = grid((-1.27, 0.3), "tensorrt")
     assert (scale, zero, zero.dtype) == (np.float32(0.01), 0, np.int8)
-    assert grid((0.0, 0.0), signed=False)[0] > 0
+    assert grid((0.0, 0.0), "cpu")[0] > 0
 
 
 def test_weights_have_a_scale_for_each_output_channel():
@@ -79,7 +82,7 @@ def test_numbers_by_hand():
     x = np.array([[[[0.5, 0.123, 0]], [[0.25, -0.4, 0]]]], np.float32)
 
     def rounded(value, name):
-        scale, zero = grid(RANGES[name], signed=False)
+        scale, zero = grid(RANGES[name], "cpu")
         return (np.clip(np.rint(value / scale) + zero, 0, 255) - zero) * scale
 
     w1, w2 = (
@@ -95,13 +98,61 @@ def test_numbers_by_hand():
     assert np.median(np.abs(got - expected)) < 1e-5
 
 
-def test_signed_graphs_have_no_zero_point():
-    ranges = RANGES | {"c2": (-4.0, 4.0)}
-    model = quantised(tiny(), ranges, BOTH, signed=True)
-    zeros = [numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith(".zero")]
-    assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
-    x = np.array([[[[0.5, 0.1, 0]], [[0.25, -0.4, 0]]]], np.float32)
-    np.testing.assert_allclose(run(model, x), run(quantised(tiny(), ranges, BOTH), x), atol=0.1)
+def test_what_tensorrt_rounds():
+    model = quantised(tiny(), RANGES, BOTH, "tensorrt")
+    onnx.checker.check_model(model, full_check=True)
+    quantizers = [node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    # What convolutions read, and their kernels; not what they make.
+    assert sorted(quantizers) == ["a1", "bands", "cat", "net.conv1.weight", "net.conv2.weight"]
+    reads = {node.name: list(node.input) for node in model.graph.node}
+    assert reads["conv1"] == ["bands.rounded", "net.conv1.weight.rounded", "b"]
+    assert reads["act"] == ["c1"]  # fused with conv1, so nothing is rounded between them
+    assert reads["couple"] == ["bands", "c2"]
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    zeros = {name: zero for name, zero in stored.items() if name.endswith(".zero")}
+    assert len(zeros) == 5
+    assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros.values())
+    assert stored["bands.scale"] == stored["a1.scale"] == stored["cat.scale"] == np.float32(1.55) / np.float32(127)
+    assert stored["net.conv2.weight"].dtype == np.float32
+    codes = stored["net.conv2.weight"][:, :, 0, 0] / stored["net.conv2.weight.scale"][:, None]
+    np.testing.assert_allclose(codes, [[127, 38, -89, 1], [127, 5, -38, 85]], rtol=1e-6)
+
+
+def test_the_literal_numbers_of_a_signed_graph_by_hand():
+    x = np.array([[[[0.5, 0.123, 0]], [[0.25, -0.4, 0]]]], np.float32)
+    scale = np.float32(1.55) / np.float32(127)
+
+    def rounded(value):
+        return np.clip(np.rint(value / scale), -128, 127) * scale
+
+    w1, w2 = (
+        np.rint(w / weight_scales(w)[:, None, None, None])[:, :, 0, 0] * weight_scales(w)[:, None]
+        for w in (WEIGHT1, WEIGHT2)
+    )
+    bands = 2 * x[0, :, 0]
+    c1 = w1 @ rounded(bands) + np.array([[0.5], [0]])
+    a1 = np.where(c1 > 0, c1, 0.2 * c1)
+    expected = bands + w2 @ np.concatenate([rounded(bands), rounded(a1)])
+    data = quantised(tiny(), RANGES, BOTH, "tensorrt").SerializeToString()
+    np.testing.assert_allclose(literal(data)({"x": x})[0][0, :, 0], expected, atol=1e-5)
+    newer = onnx.load_from_string(data)
+    newer.opset_import[0].version = 21  # the reference has lost the nodes of 17, which compute the same
+    (by_onnx,) = ReferenceEvaluator(newer).run(None, {"x": x})
+    np.testing.assert_allclose(by_onnx[0, :, 0], expected, atol=1e-5)
+
+
+def test_computed_kernels_and_biases_are_constants_to_tensorrt():
+    model = tiny()
+    conv1 = next(node for node in model.graph.node if node.name == "conv1")
+    conv1.input[1], conv1.input[2] = "kernel", "offset"
+    model.graph.node.insert(0, onnx.helper.make_node("Mul", ["net.conv1.weight", "two"], ["kernel"], "mixes"))
+    model.graph.node.insert(0, onnx.helper.make_node("Mul", ["b", "two"], ["offset"], "shifts"))
+    made = quantised(model, RANGES, BOTH, "tensorrt")
+    assert not {"mixes", "shifts"} & {node.name for node in made.graph.node}
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
+    np.testing.assert_allclose(stored["kernel.folded"], 2 * WEIGHT1, atol=2 / 127)
+    assert stored["offset.folded"].tolist() == [1.0, 0.0]
+    assert problems(made) == []
 
 
 def test_a_kernel_that_the_graph_computes_is_rounded_where_it_is_made():
@@ -137,3 +188,15 @@ def test_carriers_between_quantised_nodes_run_in_8_bits():
     assert carried(quantised(tiny(), RANGES, {"conv2"}), {"conv2"}) == {"cat"}
     relu = RANGES | {"a1": (0.0, 1.0)}
     assert carried(quantised(tiny("Relu"), relu, {"conv1"}), {"conv1"}) == {"act"}
+
+
+def test_sums_and_activations_behind_quantised_convolutions_are_fused():
+    model = tiny()
+    kernel = ["bands", "net.conv1.weight"]
+    model.graph.node.insert(2, onnx.helper.make_node("Conv", kernel, ["d1"], "conv0"))
+    model.graph.node.insert(3, onnx.helper.make_node("Add", ["c1", "d1"], ["s1"], "sum"))
+    next(node for node in model.graph.node if node.name == "act").input[0] = "s1"
+    three = BOTH | {"conv0"}
+    assert fused(quantised(model, RANGES, three, "tensorrt"), three) == {"sum", "act", "cat"}
+    # A sum with what float32 made is not, nor is what stands behind it.
+    assert fused(quantised(model, RANGES, BOTH, "tensorrt"), BOTH) == {"cat"}

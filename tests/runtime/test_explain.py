@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import msgspec
 import pytest
 
@@ -110,7 +108,7 @@ def test_opset_and_ir_beyond_the_engine(manifest):
 @pytest.fixture
 def tensorrt():
     """Ask for TensorRT on the machine that the receipt of `tiny` comes from."""
-    return SimpleNamespace(backend="tensorrt", device="cuda"), machine(
+    return EngineSettings(backend="tensorrt", device="cuda"), machine(
         engines={"tensorrt": "10.3.0"},
         tensorrt="10.3.0",
         cuda_driver="12.5",
@@ -153,12 +151,12 @@ def test_no_tensorrt(manifest, tensorrt):
 def test_only_the_precision_that_would_be_loaded_needs_plans(manifest, model, tiny, tensorrt):
     settings, here = tensorrt
     (graph,) = manifest.graphs
-    int8 = msgspec.structs.replace(graph, path="analyze.int8.onnx", precision="int8")
+    int8 = msgspec.structs.replace(graph, path="analyze.int8.trt.onnx", precision="int8", backends=["tensorrt"])
     both = msgspec.structs.replace(manifest, graphs=[graph, int8])
     receipt = tiny.make_receipt(b"p", (model.server / "analyze.fp32.onnx").read_bytes())
     assert explain(both, here, settings=settings, receipts={"a": receipt}) == []
     (found,) = explain(both, here, settings=settings, receipts={"a": receipt}, precision="int8")
     assert found.text == (
-        "analyze.int8.onnx: expected a TensorRT plan for this machine, got none; "
+        "analyze.int8.trt.onnx: expected a TensorRT plan for this machine, got none; "
         "hidemia build --server DIR --precision int8"
     )

@@ -124,9 +124,12 @@ def test_what_providers_are_told(tiny):
     assert provider_options(fp32, EngineSettings(device="tensorrt", memory_mib=1)) == {
         "device_id": "0",
         "trt_fp16_enable": "0",
+        "trt_int8_enable": "0",
         "trt_max_workspace_size": "1048576",
     }
     assert provider_options(fp16, EngineSettings(device="tensorrt"))["trt_fp16_enable"] == "1"
+    int8 = entry(tiny, "int8")
+    assert provider_options(int8, EngineSettings(device="tensorrt"))["trt_int8_enable"] == "1"
 
 
 def test_a_session_is_a_guest_on_its_device(bundle):

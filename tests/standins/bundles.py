@@ -1,4 +1,4 @@
-"""Bundles of two small convolutions each, in FP32, FP16 (casts) and INT8 (Q/DQ), as TensorRT takes them."""
+"""Bundles of two small convolutions each, in FP32, FP16 (casts) and INT8 (Q/DQ; for CPUs and for TensorRT)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ INPUTS = {"hide": ["secret", "cover"], "analyze": ["stego"], "recover": ["reply"
 OUTPUT = {"hide": "stego", "analyze": "reply", "recover": "probability"}
 
 
-def make_graph(verb: str, precision: str, batch: int | None = None) -> bytes:
+def make_graph(verb: str, precision: str, batch: int | None = None, *, tensorrt: bool = False) -> bytes:
     """uint8 photos -> conv_a -> conv_b -> a uint8 photo, or the probabilities of a mask.
 
-    Photos go through a cast first and come out of one last: TensorRT takes UINT8 nowhere else.
+    Photos go through a cast first and come out of one last: TensorRT takes UINT8 nowhere else. In INT8 both kinds of
+    graph compute the same: the zero point of the one for CPUs is in the middle of its codes.
     """
     rng = np.random.default_rng(len(verb))
     names, nodes, constants = INPUTS[verb], [], []
@@ -42,12 +43,20 @@ def make_graph(verb: str, precision: str, batch: int | None = None) -> bytes:
             weight, bias = weight.astype(np.float16), bias.astype(np.float16)
         kernel = constant(f"{name}_weight", weight)
         if precision == "int8":
-            scale, zero = constant(f"{name}_scale", np.float32(0.02)), constant(f"{name}_zero", np.int8(0))
+            zero = constant(f"{name}_zero", np.int8(0) if tensorrt else np.uint8(128))
+            scale = constant(f"{name}_scale", np.float32(0.02))
             source = add("QuantizeLinear", [source, scale, zero], f"{name}_q")
             source = add("DequantizeLinear", [source, scale, zero], f"{name}_dq")
-            rounded = constant(f"{name}_int8", np.clip(np.rint(weight / 0.02), -127, 127).astype(np.int8))
+            scales = constant(f"{name}_scales", np.full(outer, 0.02, np.float32))
+            grid = [scales, constant(f"{name}_zeros", np.zeros(outer, np.int8))]
+            codes = np.clip(np.rint(weight / np.float32(0.02)), -127, 127)
             constants.remove(next(t for t in constants if t.name == kernel))
-            kernel = add("DequantizeLinear", [rounded, scale, zero], f"{name}_kernel")
+            if tensorrt:
+                stored = constant(f"{name}_weight", codes.astype(np.float32) * np.float32(0.02))
+                rounded = add("QuantizeLinear", [stored, *grid], f"{name}_codes", axis=0)
+            else:
+                rounded = constant(f"{name}_int8", codes.astype(np.int8))
+            kernel = add("DequantizeLinear", [rounded, *grid], f"{name}_kernel", axis=0)
         offset = constant(f"{name}_bias", bias)
         if precision != "fp16":  # as export stores weights: in half, behind a cast
             constants.remove(next(t for t in constants if t.name == offset))
@@ -92,10 +101,12 @@ def make_bundle(folder: Path, role: str, precisions: tuple[str, ...] = ("fp32",)
     for precision in precisions:
         for verb in VERBS[role]:
             for form, most in (("one", 1), ("any", None)) if verb == "analyze" else ((None, None),):
-                data = make_graph(verb, precision, most)
-                path = ".".join(part for part in (verb, precision, form, "onnx") if part)
-                (folder / path).write_bytes(data)
-                graphs.append(_entry(verb, precision, form, most, path, data, changes))
+                for trt in ("", "trt") if precision == "int8" else ("",):
+                    data = make_graph(verb, precision, most, tensorrt=bool(trt))
+                    path = ".".join(part for part in (verb, precision, form, trt, "onnx") if part)
+                    (folder / path).write_bytes(data)
+                    backends = {"backends": ["tensorrt"]} if trt else {}
+                    graphs.append(_entry(verb, precision, form, most, path, data, backends | changes))
     manifest = Manifest(
         schema_version=1, name="tiny", role=role, pair_id="0123456789abcdef", task="segmentation", classes=["lesion"],
         image_size_px=SIZE, mask_threshold=0.5,

@@ -4,6 +4,7 @@ Names and arguments are those of the real bindings (`tensorrt_api/*.json`, as th
 `strict`). Behaviour is acted out after NVIDIA's documents, as far as this project meets it:
 
 - 8.6 needs EXPLICIT_BATCH and takes what types the flags allow; 10 does so too unless STRONGLY_TYPED; 11 always is.
+- Q/DQ nodes are symmetric and signed (`quantisation`); 8.6 needs the INT8 flag for them.
 - UINT8 goes in only through a cast and comes out only of one.
 - A plan is refused (None, with a reason to the logger) by another version or GPU unless it was built for that.
 - An engine runs the ONNX file in ONNX Runtime, on the bytes of the stand-in's GPU, when its stream gets there.
@@ -22,6 +23,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto
+from tests.standins import quantisation
 from tests.standins.gpu import Gpu
 from tests.standins.strict import make, make_class, make_enum
 
@@ -315,7 +317,8 @@ class _ILayer:
         object.__setattr__(self, "_precision", kind.name)
 
     def do_get_output_type(self, index):
-        return getattr(self.trt.DataType, self._output_kinds[index])
+        kind = self._output_kinds[index]
+        return getattr(self.trt.DataType, kind if hasattr(self.trt.DataType, kind) else "INT32")  # 8.6 has no INT64
 
     def do_set_output_type(self, index, dtype):
         if self._output_kinds[index] not in ("FLOAT", "HALF"):
@@ -332,6 +335,10 @@ class _OnnxParser:
             proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(bytes(model)))
         except Exception:
             self._errors.append(make(self.trt.ParserError, text="Failed to parse the ONNX model"))
+            return False
+        refused = quantisation.refusal(proto.graph, self.state.major)
+        if refused:
+            self._errors.append(make(self.trt.ParserError, text=refused))
             return False
         network, trt, graph = self._network, self.trt, proto.graph
         kinds = {
