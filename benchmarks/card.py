@@ -70,7 +70,7 @@ def card(recipe: Recipe, story: Story, figures: Figures) -> str:
 
 {table(figures)}
 
-    hidemia evaluate --client {story.bundles}/client --server {story.bundles}/server \\
+{export(story, model.name)}    hidemia evaluate --client {story.bundles}/client --server {story.bundles}/server \\
         --data {story.data} --covers COVERS --split test --json weights/{model.name}/figures.json
 
 One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
@@ -107,6 +107,13 @@ One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
 **These weights are public: whoever has them can recover what they hide.** They are for demonstration; a site trains
 its own pair and keeps it private.
 """
+
+
+def export(story: Story, name: str) -> str:
+    """The command that makes the bundles, where they are not packaged."""
+    if not story.bundles.startswith("build/"):
+        return ""
+    return f"    hidemia export --weights weights/{name} --out {story.bundles} --data {story.data} --covers COVERS\n"
 
 
 def paragraph(text: str) -> str:

@@ -102,10 +102,15 @@ class BranchedConv(nn.Module):
 
 
 def folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Batch norm in evaluation as a factor and an offset per channel, each (C,)."""
+    """Batch norm in evaluation as a factor and an offset per channel, each (C,).
+
+    In float64: in float32 the last bit of a root or a quotient is another on another maker's processor, and the same
+    weights must give the same bytes everywhere.
+    """
     assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101, PT018
-    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return factor.detach(), (norm.bias - norm.running_mean * factor).detach()
+    factor = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    offset = norm.bias.double() - norm.running_mean.double() * factor
+    return factor.float().detach(), offset.float().detach()
 
 
 def gate_weights(gate: nn.Module, x: Tensor, k: int) -> Tensor:
