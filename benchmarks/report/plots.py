@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from statistics import mean
 from typing import Any
 
 from matplotlib import rc_context
@@ -11,7 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from hidemia.benchmarks.report.document import Report, Timing
+from hidemia.benchmarks.report.document import Attacks, Report, Timing
 from hidemia.benchmarks.report.summary import per_second, summary
 
 # Ids are hashed with a random salt unless one is set; text stays text, in a font of whoever reads.
@@ -149,6 +150,57 @@ def histogram(report: Report) -> str | None:
         axes.legend(frameon=False)
 
     return _svg(draw, 2.6)
+
+
+def attacks(report: Report) -> str | None:
+    """ROC curves of the detectors, and error against pairs; None where nothing was attacked."""
+    found = report.attacks
+    if found is None:
+        return None
+
+    def draw(figure: Figure) -> None:
+        above, below = figure.subplots(2, 1)
+        draw_roc(above, found)
+        draw_learned(below, found)
+
+    return _svg(draw, 6.6)
+
+
+def draw_roc(axes: Any, found: Attacks) -> None:
+    """Of stego and reply, a line for each of the attackers; the first seed."""
+    colours = {"stego": ACCENT, "reply": SERVER}
+    styles = {"the exact weights": "-", "the architecture": "--", "nothing": ":"}
+    drawn = [row for row in found.detections if row.target in colours and row.detector == "classical" and row.curve]
+    for row in drawn:
+        name = row.trained_on if row.knowledge == "nothing" else row.knowledge
+        axes.plot(
+            *zip(*row.curve, strict=True),
+            color=colours[row.target],
+            linestyle=styles[row.knowledge],
+            linewidth=0.9 if "LSB" in row.trained_on else 1.5,
+            label=f"{row.target}, knows {name}" if row.knowledge != "nothing" else f"{row.target}, trained on {name}",
+        )
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    axes.set_xlabel("false alarms")
+    axes.set_ylabel("found (classical detector)")
+    if drawn:
+        axes.legend(frameon=False, fontsize=6.5, loc="lower right")
+
+
+def draw_learned(axes: Any, found: Attacks) -> None:
+    """Error against pairs, the means over seeds, a line for each hider and photo."""
+    lines: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for point in found.learned:
+        lines.setdefault((point.hider, point.target), []).append((point.pairs, 100 * mean(point.error)))
+    for (hider, target), points in lines.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=4, label=f"{hider}, {target}")
+    axes.axhline(50, color=GREY, linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 55)
+    axes.set_xlabel("pairs the detector was trained on (grey: guessing)")
+    axes.set_ylabel("error %, classical detector")
+    if lines:
+        axes.legend(frameon=False, fontsize=8)
 
 
 def _main(report: Report, timing: Timing) -> bool:
