@@ -17,7 +17,7 @@ from hidemia.benchmarks.attacks.sources import Image
 from hidemia.training.loop import learning_rate
 
 WIDTH = 8
-RATE = 2e-3
+RATE = 4e-3
 BATCH = 32  # of photos while scoring
 
 # Second differences along rows and columns, and the filter of Ker and Boehme (2008); each sums to 0.
