@@ -1,4 +1,4 @@
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_spam_of_a_small_plane_by_a_loop():
             walk = [(i + n * rows, j + n * columns) for n in range(4)]
             if all(0 <= y < height and 0 <= x < width for y, x in walk):
                 values = [int(plane[place]) for place in walk]
-                w, v, u = (max(-3, min(3, a - b)) + 3 for a, b in zip(values[:-1], values[1:], strict=True))
+                w, v, u = (max(-3, min(3, a - b)) + 3 for a, b in pairwise(values))
                 counts[u, v, w] += 1
         found = np.zeros((7, 7, 7))
         for v, w in product(range(7), range(7)):
@@ -68,7 +68,7 @@ def test_a_flat_photo_has_only_zeros_after_zeros():
     assert set(found[found > 0]) == {1.0}
 
 
-@pytest.mark.parametrize("turn", [lambda x: x[::-1], lambda x: x[:, ::-1], lambda x: np.rot90(x)])
+@pytest.mark.parametrize("turn", [lambda x: x[::-1], lambda x: x[:, ::-1], np.rot90])
 def test_turns_and_mirrors_change_nothing(turn):
     photo = np.random.default_rng(1).integers(100, 106, (20, 24, 3), dtype=np.uint8)
     np.testing.assert_allclose(features(turn(photo)), features(photo), atol=1e-6)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -53,4 +55,4 @@ def test_the_curve_rises_from_corner_to_corner():
     points = scores.curve(CLEAN, HIDDEN)
     assert points[0] == (0.0, 0.25)
     assert points[-1] == (1.0, 1.0)
-    assert all(a[1] <= b[1] for a, b in zip(points[:-1], points[1:], strict=True))
+    assert all(a[1] <= b[1] for a, b in pairwise(points))
