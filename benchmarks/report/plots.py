@@ -167,24 +167,25 @@ def attacks(report: Report) -> str | None:
 
 
 def draw_roc(axes: Any, found: Attacks) -> None:
-    """Of stego and reply, a line for each of the attackers; the first seed."""
-    colours = {"stego": ACCENT, "reply": SERVER}
+    """The classical detector's, first seed: a line for each attacker of stego and reply, and for LSB matching."""
     styles = {"the exact weights": "-", "the architecture": "--", "nothing": ":"}
-    drawn = [row for row in found.detections if row.target in colours and row.detector == "classical" and row.curve]
-    for row in drawn:
-        name = row.trained_on if row.knowledge == "nothing" else row.knowledge
+    colours = {"stego": ACCENT, "reply": SERVER}
+    for row in found.detections:
+        if row.detector != "classical" or row.target.startswith("cover") or not row.curve:
+            continue
+        ours = row.target in colours
+        knows = f"trained on {row.trained_on}" if row.knowledge == "nothing" else f"knows {row.knowledge}"
         axes.plot(
             *zip(*row.curve, strict=True),
-            color=colours[row.target],
-            linestyle=styles[row.knowledge],
-            linewidth=0.9 if "LSB" in row.trained_on else 1.5,
-            label=f"{row.target}, knows {name}" if row.knowledge != "nothing" else f"{row.target}, trained on {name}",
+            color=colours.get(row.target, GREY),
+            linestyle=styles.get(row.knowledge, "-"),
+            linewidth=1.6 if ours else 0.9,
+            label=f"{row.target}, {knows}" if ours else f"control: {row.target}",
         )
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=":")
     axes.set_xlabel("false alarms")
     axes.set_ylabel("found (classical detector)")
-    if drawn:
-        axes.legend(frameon=False, fontsize=6.5, loc="lower right")
+    axes.legend(frameon=False, fontsize=6.5, loc="lower right")
 
 
 def draw_learned(axes: Any, found: Attacks) -> None:
@@ -193,14 +194,19 @@ def draw_learned(axes: Any, found: Attacks) -> None:
     for point in found.learned:
         lines.setdefault((point.hider, point.target), []).append((point.pairs, 100 * mean(point.error)))
     for (hider, target), points in lines.items():
-        axes.plot(*zip(*sorted(points), strict=True), marker="o", markersize=4, label=f"{hider}, {target}")
+        colour = {"stego": ACCENT, "reply": SERVER}.get(target, INK)
+        style = "-" if hider == found.hider else "--"
+        label = f"{hider}, {target}"
+        axes.plot(*zip(*sorted(points), strict=True), style, marker="o", markersize=4, color=colour, label=label)
     axes.axhline(50, color=GREY, linewidth=0.8)
+    counts = sorted({point.pairs for point in found.learned})
     axes.set_xscale("log")
-    axes.set_ylim(0, 55)
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.minorticks_off()
+    axes.set_ylim(-1, 55)
     axes.set_xlabel("pairs the detector was trained on (grey: guessing)")
     axes.set_ylabel("error %, classical detector")
-    if lines:
-        axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def _main(report: Report, timing: Timing) -> bool:

@@ -76,4 +76,4 @@ def test_the_plot_has_a_line_a_row_and_a_hider_and_is_the_same_twice():
     found = texts(plots.attacks(report))
     assert "stego, knows the exact weights" in found
     assert "reply, trained on LSB matching 0.4" in found
-    assert {"sample, stego", "small, stego"} <= set(found)
+    assert {"control: LSB matching 0.4", "sample, stego", "small, stego"} <= set(found)
