@@ -77,11 +77,13 @@ def attack(victim: Victim, means: Means, out: Path, budget: Budget, *, resume: b
     facts = [victim.client.manifest_sha256, victim.server.manifest_sha256, victim.settings, *_contents(sources)]
     store = Store(out / "made", key(*facts))
     photos = _photos(store, sources, Bundles(victim.client, victim.server), tell)
-    other_key = key(store.key, budget, means.other, _code())
-    stranger = _stranger(means, model, sources, budget, out / "other" / other_key[:16], tell)
-    kinds = Kinds(sources, photos, store)
-    kinds.add(STRANGER, _strangers_photos(Store(out / "made", other_key), stranger, sources, budget))
-    parts = Parts(out / "parts", key(other_key, *means.rivals), reuse=resume)
+    weights = [_bytes(folder) for folder in (victim.weights, means.other, *means.rivals) if folder is not None]
+    # What is made of the photos depends on this code as well; the photos themselves take longest, and do not.
+    further = Store(out / "made", key(store.key, budget, means.other is None, _code(), *weights))
+    stranger = _stranger(means, model, sources, budget, further.folder / "other", tell)
+    kinds = Kinds(sources, photos, further)
+    kinds.add(STRANGER, _strangers_photos(further, stranger, sources, budget))
+    parts = Parts(out / "parts", further.key, reuse=resume)
 
     def part(name: str, kind: Any, make: Callable[[], Any]) -> Any:
         tell(name)
@@ -183,9 +185,8 @@ def _rivals(
             split: read_sources(means.data, means.covers, split, config.image_size_px, 1, most)
             for split, most in zip(SPLITS, budget.photos, strict=True)
         }
-        files = [(weights / f"{name}.safetensors").read_bytes() for name in ("hider", "analyzer")]
-        store = Store(out / "made", key(*files, *_contents(sources)))
-        kinds = Kinds(sources, _photos(store, sources, pair, tell), store)
+        store = Store(out / "made", key(_bytes(weights), *_contents(sources)))
+        kinds = Kinds(sources, _photos(store, sources, pair, tell), Store(out / "made", key(store.key, _code())))
         found += [
             part(
                 f"{config.name}, {pairs} pairs of {target}",
@@ -238,6 +239,11 @@ def _quality(stranger: AnyHider, sources: Mapping[str, Sources]) -> list[float]:
     stegos = hide_all(stranger, secrets, covers)
     pairs = ((stegos, covers), (open_all(stranger, stegos), secrets))
     return [round(float(np.mean([similarity.psnr(*pair) for pair in zip(*two, strict=True)])), 2) for two in pairs]
+
+
+def _bytes(weights: Path) -> bytes:
+    """What a model is made of, once it has been loaded."""
+    return b"".join((weights / f"{name}.safetensors").read_bytes() for name in ("hider", "analyzer"))
 
 
 def _code() -> bytes:

@@ -42,7 +42,7 @@ def write(page: Path, found: Attacks) -> None:
 
 def lines(found: Attacks) -> list[str]:
     """The figures as Markdown."""
-    head = [f"Measured on {found.date} on {found.machine}, in {found.seconds / 60:.0f} minutes."]
+    head = [f"Measured on {found.date} on {found.machine}; trainings and tests took {found.seconds / 60:.0f} minutes."]
     if found.quick:
         head.append("A quick try: these figures mean nothing.")
     blocks = [" ".join([*head, *found.method])]
