@@ -37,10 +37,13 @@ def attacks(arguments: list[str]) -> int:
     parser.add_argument("--precision", choices=get_args(Precision), help="of the client (default: its first)")
     parser.add_argument("--engine", choices=("onnxruntime", "openvino"), help="(default: openvino where it is there)")
     parser.add_argument("--quick", action="store_true", help="a minute's try, whose figures mean nothing")
+    parser.add_argument("--budget", type=float, metavar="MINUTES", help="begin nothing more after these (default: all)")
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run with this --out stopped")
     parser.add_argument("--out", type=Path, default=Path("build/attacks"), help="where photos and figures go")
     parser.add_argument("--page", type=Path, help="write tables into this page, and its plot beside it as a PNG")
     options = parser.parse_args(arguments)
+    if options.budget is not None and not options.budget >= 0:
+        parser.error(f"--budget: expected minutes, 0 or more, got {options.budget:g}")
     victim = victim_of(options.client, options.server, options.weights, options.precision, options.engine)
     means = Means(options.data, options.covers, options.other, tuple(options.rival))
     if options.page is not None:
@@ -53,6 +56,7 @@ def attacks(arguments: list[str]) -> int:
         QUICK if options.quick else FULL,
         resume=options.resume,
         tell=lambda what: print(what, file=sys.stderr, flush=True),  # noqa: T201
+        minutes=options.budget,
     )
     write(found, options.out / FILE_NAME)
     if options.page is not None:

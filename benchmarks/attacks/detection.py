@@ -42,6 +42,11 @@ class Training:
     trained_on: str
     targets: tuple[str, ...]
 
+    @property
+    def strange(self) -> bool:
+        """Whether it needs another training's hider."""
+        return self.trained_on == STRANGER
+
 
 class Scored(Struct, frozen=True, kw_only=True):
     """One seed's figures on one target."""

@@ -19,7 +19,7 @@ def sentences(
     sources: Mapping[str, Sources],
     photos: Mapping[str, Photos],
     budget: Budget,
-    quality: Sequence[float],
+    quality: Sequence[float] | None,
 ) -> list[str]:
     """All that a reader must know of how figures were taken.
 
@@ -29,19 +29,14 @@ def sentences(
         sources: By split.
         photos: By split.
         budget: What it cost.
-        quality: Of the other training's hider: dB of stego to cover, and of what it recovers of its own.
+        quality: Of the other training's hider: dB of stego to cover, and of what it recovers of its own; None
+            where it was not reached.
     """
     test = zip(photos["test"].stegos[0], sources["test"].covers, strict=True)
     distance = np.mean([similarity.psnr(stego, cover) for stego, cover in test])
     size = sources["test"].covers.shape[1]
     covers = ", ".join(f"{split} {len(source.covers)}" for split, source in sources.items())
     stegos = ", ".join(f"{split} {source.picks.size:,}" for split, source in sources.items())
-    other = (
-        "given"
-        if means.other is not None
-        else f"trained here from random weights by the stage `hide` alone, {budget.other_steps} steps of "
-        f"{budget.other_batch} crops of {budget.other_px} px"
-    )
     return [
         f"Scans of {means.data.name} in photos of {means.covers.name}, {settings}.",
         f"Both classes are decoded, scaled to {size} px, written as PNG and read again.",
@@ -52,7 +47,17 @@ def sentences(
         f"Convolutional: a narrow XuNet, width {budget.width}, {budget.detector_steps} steps.",
         f"A step has {budget.detector_pairs} pairs of crops of {budget.crop_px} px; tested are whole photos.",
         f"Seeds: {budget.seeds}.",
-        f"The hider of another training was {other}.",
-        f"Its stegos are {quality[0]:.1f} dB from their covers, and it opens them itself at {quality[1]:.1f} dB.",
+        *([] if quality is None else _other(means, budget, quality)),
         f"Inversion networks: a U-Net, {budget.inversion_steps} steps of {budget.inversion_batch} crops.",
+    ]
+
+
+def _other(means: Means, budget: Budget, quality: Sequence[float]) -> list[str]:
+    trained = (
+        f"trained here from random weights by the stage `hide` alone, {budget.other_steps} steps of "
+        f"{budget.other_batch} crops of {budget.other_px} px"
+    )
+    return [
+        f"The hider of another training was {trained if means.other is None else 'given'}.",
+        f"Its stegos are {quality[0]:.1f} dB from their covers, and it opens them itself at {quality[1]:.1f} dB.",
     ]

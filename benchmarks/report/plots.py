@@ -185,7 +185,8 @@ def draw_roc(axes: Any, found: Attacks) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=":")
     axes.set_xlabel("false alarms")
     axes.set_ylabel("found (classical detector)")
-    axes.legend(frameon=False, fontsize=6.5, loc="lower right")
+    if len(axes.lines) > 1:
+        axes.legend(frameon=False, fontsize=6.5, loc="lower right")
 
 
 def draw_learned(axes: Any, found: Attacks) -> None:
@@ -206,7 +207,8 @@ def draw_learned(axes: Any, found: Attacks) -> None:
     axes.set_ylim(-1, 55)
     axes.set_xlabel("pairs the detector was trained on (grey: guessing)")
     axes.set_ylabel("error %, classical detector")
-    axes.legend(frameon=False, fontsize=8, loc="center right")
+    if lines:
+        axes.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def _main(report: Report, timing: Timing) -> bool:

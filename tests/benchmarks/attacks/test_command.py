@@ -112,6 +112,21 @@ def test_going_on_makes_nothing_again(root, run, monkeypatch):
     assert (root / "out" / "attacks.json").read_bytes() == before
 
 
+def test_what_time_was_too_short_for_is_absent_and_comes_with_the_next_run(root, run, monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "FULL", TINY)
+    short = call(root, "--budget", "0", "--rival", str(root / "weights"))
+    short[short.index("--out") + 1] = str(tmp_path)
+    grad = torch.is_grad_enabled()
+    assert command.attacks(short) == 0
+    torch.set_grad_enabled(grad)
+    found = msgspec.json.decode((tmp_path / "attacks.json").read_bytes(), type=Attacks)
+    assert not found.detections + found.learned + found.exposures + found.controls
+    assert "--resume" in found.absent["classical, stego, seed 1"]
+    assert "--resume" in found.absent["leaked results"]
+    assert not any("another training" in sentence for sentence in found.method)
+    assert page.png(found)
+
+
 def one_line(arguments, capsys):
     code = cli.main(["attacks", *arguments])
     error = capsys.readouterr().err
