@@ -17,6 +17,7 @@ from hidemia.benchmarks.groups import Plan, groups
 from hidemia.benchmarks.latency import parts, power, stages
 from hidemia.benchmarks.measuring import Measuring, limits
 from hidemia.benchmarks.report.document import (
+    Attacks,
     Environment,
     GraphFile,
     Method,
@@ -40,8 +41,9 @@ WEIGHTS = ("config.json", "hider.safetensors", "analyzer.safetensors")
 LARGE = 20_000_000
 """Parameters above which --quick does not count a network: exporting them takes longer than measuring."""
 
-ABSENT = {
-    "attacks": "this report has no attacks on the photos yet. Expect detection: no claim is made beyond the eye",
+NO_ATTACKS = {
+    "attacks": "attacks need real images and no --quick; docs/attacks.md has the figures of the packaged model. Expect "
+    "detection",
 }
 
 
@@ -64,6 +66,7 @@ def assemble(
     plan: Plan,
     folder: Path,
     speed_table: Callable[[], SpeedTable],
+    attacks: Callable[[], Attacks] | None,
     *,
     resume: bool,
     tell: Callable[[int, int, str], None],
@@ -74,6 +77,7 @@ def assemble(
         plan: What is measured.
         folder: Where the parts lie.
         speed_table: Measures the rows of the speed table.
+        attacks: Attacks the photos; None where that is left out.
         resume: Take parts that lie there for the same machine, bundles, weights and code.
         tell: Told how many parts are done, of how many, and what is measured next.
     """
@@ -91,6 +95,7 @@ def assemble(
         "stages",
         "power",
         "visibility",
+        *(["attacks"] if attacks else []),
         *(group.name for group in todo),
     ]
 
@@ -105,6 +110,7 @@ def assemble(
     split = part("stages", list[Stage], lambda: _stages(plan))
     drawn = part("power", Power, lambda: _power(plan))
     seen = part("visibility", Seen, lambda: _seen(plan))
+    attacked = part("attacks", Attacks, attacks) if attacks else None
     timings: list[Timing] = []
     with tempfile.TemporaryDirectory() as inputs:
         measure = Measuring(plan, system, config.mask_threshold, bundles, Path(inputs))
@@ -136,7 +142,8 @@ def assemble(
         models=_models(plan.weights, files),
         visibility=seen.visibility,
         pictures=seen.pictures,
-        absent=ABSENT,
+        attacks=attacked,
+        absent={} if attacked else NO_ATTACKS,
     )
 
 

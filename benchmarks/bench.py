@@ -17,12 +17,16 @@ from rich.table import Table
 
 from hidemia.benchmarks import plain, probing, targets
 from hidemia.benchmarks.assembly import SpeedTable, assemble
+from hidemia.benchmarks.attacks.attack import attack
+from hidemia.benchmarks.attacks.budget import FULL
+from hidemia.benchmarks.attacks.command import victim_of
+from hidemia.benchmarks.attacks.means import Means
 from hidemia.benchmarks.contenders import ENGINES, Feed, in_onnxruntime, installed
 from hidemia.benchmarks.groups import Plan
 from hidemia.benchmarks.latency import stages
 from hidemia.benchmarks.report import markdown, page
 from hidemia.benchmarks.report.compare import comparable, lost, moves
-from hidemia.benchmarks.report.document import FILE_NAME, Report, encode, read
+from hidemia.benchmarks.report.document import FILE_NAME, Attacks, Report, encode, read
 from hidemia.benchmarks.report.sections import warnings
 from hidemia.benchmarks.timing import Run, interleaved, matrix_product, medians, product_gflops, unsteadiness
 from hidemia.export.probes import real, simulated
@@ -98,12 +102,25 @@ def bench(arguments: list[str]) -> int:
             plan,
             options.out / "parts",
             lambda: measure(subject),
+            None if quick or options.data is None else lambda: attacked(options, progress.console),
             resume=options.resume,
             tell=lambda done, total, name: progress.update(task, completed=done, total=total, description=name),
         )
     write(report, options.out)
     show(report, Console(file=sys.stdout))
     return 0 if old is None else compared(old, report)
+
+
+def attacked(options: argparse.Namespace, console: Console) -> Attacks:
+    """The same attacks as `hidemia attacks`, with parts of their own."""
+    return attack(
+        victim_of(options.client, options.server, options.weights, None, None),
+        Means(options.data, options.covers),
+        options.out / "attacks",
+        FULL,
+        resume=options.resume,
+        tell=console.log,
+    )
 
 
 def write(report: Report, folder: Path) -> None:

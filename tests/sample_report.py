@@ -6,8 +6,13 @@ import numpy as np
 
 from hidemia.benchmarks.report.document import (
     Agreement,
+    Attacks,
+    Control,
+    Detection,
     Environment,
+    Exposure,
     GraphFile,
+    Learned,
     Limit,
     Method,
     Model,
@@ -30,6 +35,39 @@ def timing(verb="hide", times_ms=(100.0, 101.0, 102.0, 103.0, 104.0), **changes)
         "peak_mib": 120.0, "agreement": Agreement(identical_share=0.9999, largest=1),
     }  # fmt: skip
     return Timing(verb=verb, **(settings | changes))
+
+
+def attacks(**changes) -> Attacks:
+    """Three attackers on one photo, each with a figure that can be checked by hand."""
+
+    def row(knowledge, trained_on, target, *error):
+        return Detection(
+            detector="classical", knowledge=knowledge, trained_on=trained_on, target=target, pairs=2048,
+            error=list(error), auc=[0.9, 0.8], found=[0.25, 0.75], curve=[(0.0, 0.25), (1.0, 1.0)],
+        )  # fmt: skip
+
+    settings = {
+        "hider": "sample", "date": "2026-01-02", "seconds": 120.0, "machine": "A processor", "quick": False,
+        "method": ["Scans in photos.", "Three seeds."],
+        "controls": [
+            Control(name="cover against cover", expected="error 40% to 60%", got="50.0%", held=True),
+            Control(name="LSB matching 0.4", expected="error below 20%", got="30.0%", held=False),
+        ],
+        "detections": [
+            row("control", "LSB matching 0.4", "LSB matching 0.4", 0.3, 0.3),
+            row("nothing", "LSB matching 0.4", "reply", 0.4, 0.5),
+            row("the exact weights", "stego", "stego", 0.01, 0.03),
+        ],
+        "learned": [
+            Learned(hider=hider, target="stego", pairs=pairs, error=[error, error])
+            for hider, pairs, error in (("sample", 10, 0.25), ("sample", 100, 0.125), ("small", 10, 0.5))
+        ],
+        "exposures": [
+            Exposure(attack="theft", reveals="secret", figures={"PSNR dB": 24.25}, beside={"PSNR dB": 15.5}),
+        ],
+        "absent": {"learning curve of hinet": "no | weights"},
+    }  # fmt: skip
+    return Attacks(**(settings | changes))
 
 
 def sample(**changes) -> Report:

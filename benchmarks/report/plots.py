@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from statistics import mean
 from typing import Any
 
 from matplotlib import rc_context
@@ -11,7 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from hidemia.benchmarks.report.document import Report, Timing
+from hidemia.benchmarks.report.document import Attacks, Report, Timing
 from hidemia.benchmarks.report.summary import per_second, summary
 
 # Ids are hashed with a random salt unless one is set; text stays text, in a font of whoever reads.
@@ -149,6 +150,65 @@ def histogram(report: Report) -> str | None:
         axes.legend(frameon=False)
 
     return _svg(draw, 2.6)
+
+
+def attacks(report: Report) -> str | None:
+    """ROC curves of the detectors, and error against pairs; None where nothing was attacked."""
+    found = report.attacks
+    if found is None:
+        return None
+
+    def draw(figure: Figure) -> None:
+        above, below = figure.subplots(2, 1)
+        draw_roc(above, found)
+        draw_learned(below, found)
+
+    return _svg(draw, 6.6)
+
+
+def draw_roc(axes: Any, found: Attacks) -> None:
+    """The classical detector's, first seed: a line for each attacker of stego and reply, and for LSB matching."""
+    styles = {"the exact weights": "-", "the architecture": "--", "nothing": ":"}
+    colours = {"stego": ACCENT, "reply": SERVER}
+    for row in found.detections:
+        if row.detector != "classical" or row.target.startswith("cover") or not row.curve:
+            continue
+        ours = row.target in colours
+        knows = f"trained on {row.trained_on}" if row.knowledge == "nothing" else f"knows {row.knowledge}"
+        axes.plot(
+            *zip(*row.curve, strict=True),
+            color=colours.get(row.target, GREY),
+            linestyle=styles.get(row.knowledge, "-"),
+            linewidth=1.6 if ours else 0.9,
+            label=f"{row.target}, {knows}" if ours else f"control: {row.target}",
+        )
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.6, linestyle=":")
+    axes.set_xlabel("false alarms")
+    axes.set_ylabel("found (classical detector)")
+    if len(axes.lines) > 1:
+        axes.legend(frameon=False, fontsize=6.5, loc="lower right")
+
+
+def draw_learned(axes: Any, found: Attacks) -> None:
+    """Error against pairs, the means over seeds, a line for each hider and photo."""
+    lines: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for point in found.learned:
+        lines.setdefault((point.hider, point.target), []).append((point.pairs, 100 * mean(point.error)))
+    for (hider, target), points in lines.items():
+        colour = {"stego": ACCENT, "reply": SERVER}.get(target, INK)
+        style = "-" if hider == found.hider else "--"
+        label = f"{hider}, {target}"
+        axes.plot(*zip(*sorted(points), strict=True), style, marker="o", markersize=4, color=colour, label=label)
+    axes.axhline(50, color=GREY, linewidth=0.8)
+    counts = sorted({point.pairs for point in found.learned})
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.minorticks_off()
+    axes.set_ylim(-1, 55)
+    axes.set_xlabel("pairs the detector was trained on (grey: guessing)")
+    axes.set_ylabel("error %, classical detector")
+    if lines:
+        axes.legend(frameon=False, fontsize=8, loc="center right")
 
 
 def _main(report: Report, timing: Timing) -> bool:

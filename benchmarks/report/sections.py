@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hidemia.benchmarks.report import plots, tables, words
+from hidemia.benchmarks.report import attacked, plots, tables, words
 from hidemia.benchmarks.report.document import Picture, Report
 from hidemia.benchmarks.report.summary import summary
 from hidemia.benchmarks.report.tables import Table
@@ -142,11 +142,27 @@ def sections(report: Report) -> list[Section]:
             *_plot(plots.histogram(report), "share of values by their distance from the cover's"),
             *report.pictures,
         ),
-        _section(report, "attacks"),
+        _section(report, "attacks", *_attacks(report)),
         _section(report, "power", tables.power(report)),
         _section(report, "environment", tables.environment(report)),
         Section("method", words.TITLES["method"], method(report)),
         _section(report, "failures", tables.failures(report)),
+    ]
+
+
+def _attacks(report: Report) -> list[str | Table | Plot]:
+    """Nothing where nothing was attacked."""
+    found = report.attacks
+    if found is None:
+        return []
+    return [
+        " ".join(found.method),
+        attacked.controls(found),
+        attacked.detections(found),
+        *_plot(plots.attacks(report), "ROC curves of the detectors, and error against pairs"),
+        attacked.learned(found),
+        attacked.exposures(found),
+        attacked.absent(found),
     ]
 
 

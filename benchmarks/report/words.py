@@ -64,6 +64,11 @@ INTRODUCTIONS = {
         "parameters."
     ),
     "visibility": "Simulated scans in simulated photos, after PNG. Differences are signed, amplified, around mid grey.",
+    "attacks": (
+        "How well stego and reply are told from covers, by attackers who know nothing, the architecture, or the exact "
+        "weights; what subtraction, networks trained on leaked pairs and recover networks take out of them. Where the "
+        "controls did not hold, no other figure of this section is to be believed."
+    ),
     "failures": "Everything that was to be here and is not.",
 }
 

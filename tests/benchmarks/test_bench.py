@@ -126,6 +126,23 @@ def test_images_and_covers_go_together(capsys):
     assert "--data and --covers go together" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("more", "asked"), [((), True), (("--quick",), False)])
+def test_photos_are_attacked_where_images_are_real_and_there_is_time(run, monkeypatch, more, asked):
+    _, call = run
+
+    class Told(Exception):  # noqa: N818 - how this test leaves the command
+        pass
+
+    def assemble(plan, folder, speed_table, attacks, **_):
+        raise Told(attacks is not None)
+
+    monkeypatch.setattr(bench, "assemble", assemble)
+    monkeypatch.setattr(bench, "real", lambda *_: simulated(1, 64))
+    with pytest.raises(Told) as told:
+        bench.bench([*(word for word in call if word != "--quick"), "--data", "d", "--covers", "c", *more])
+    assert told.value.args == (asked,)
+
+
 def test_a_regression_is_told_and_fails(report, capsys):
     slower = [msgspec.structs.replace(row, times_ms=[3 * ms for ms in row.times_ms]) for row in report.timings]
     assert bench.compared(report, msgspec.structs.replace(report, timings=slower)) == 1

@@ -1,0 +1,50 @@
+"""What subtraction shows: a reply's stego, a known cover, or a second stego of the same cover."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hidemia.benchmarks.attacks.sources import Image
+from hidemia.benchmarks.metrics import dice
+
+SMOOTH_PX = 5.0
+LEVELS = 101  # thresholds that are tried on val
+
+Map = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def changed(a: Image, b: Image) -> Map:
+    """How much two photos differ around each pixel: (S, S, 3) uint8 twice -> (S, S), grey levels, smoothed."""
+    apart = np.abs(a.astype(np.float32) - b).mean(axis=2)
+    return np.asarray(cv2.GaussianBlur(apart, (0, 0), SMOOTH_PX), dtype=np.float32)
+
+
+def signed(a: Image, b: Image) -> Map:
+    """By how much a photo is brighter than another: (S, S, 3) uint8 twice -> (S, S), grey levels."""
+    return np.asarray((a.astype(np.float32) - b).mean(axis=2), dtype=np.float32)
+
+
+def grey(image: Image) -> Map:
+    """(S, S, 3) uint8 -> (S, S)."""
+    return np.asarray(image.astype(np.float32).mean(axis=2), dtype=np.float32)
+
+
+def correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+    """Pearson's, over all values; 0 where one of the two is constant."""
+    x, y = (v.astype(np.float64) - v.astype(np.float64).mean() for v in (a, b))
+    scale = float(np.sqrt((x * x).sum() * (y * y).sum()))
+    return float((x * y).sum() / scale) if scale > 0 else 0.0
+
+
+def best_level(maps: Map, masks: Mask) -> float:
+    """The level above which maps (N, S, S) are nearest to their masks, by the mean Dice."""
+    levels = np.quantile(maps, np.linspace(0, 1, LEVELS))
+    return float(max(levels, key=lambda level: outlined(maps, masks, level)))
+
+
+def outlined(maps: Map, masks: Mask, level: float) -> float:
+    """Mean Dice of maps above a level against masks, both (N, S, S)."""
+    return float(np.mean([dice(found > level, mask) for found, mask in zip(maps, masks, strict=True)]))
