@@ -110,7 +110,8 @@ def folded(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101, PT018
     factor = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     offset = norm.bias.double() - norm.running_mean.double() * factor
-    return factor.float().detach(), offset.float().detach()
+    kind = norm.weight.dtype
+    return factor.to(kind).detach(), offset.to(kind).detach()
 
 
 def gate_weights(gate: nn.Module, x: Tensor, k: int) -> Tensor:

@@ -63,7 +63,7 @@ def test_from_images_to_weights(arguments: list[str], tmp_path: Path) -> None:
         [f"{stage}.{kind}" for stage in STAGES for kind in ("pt", "jsonl")] + ["weights"]
     )
     system, config = load_weights(out / "weights")
-    measured = ("mask_threshold", "reply_min_psnr_db", "reply_min_changed_share")
+    measured = ("mask_threshold", "reply_min_psnr_db", "reply_min_changed_share", "reply_max_low_change")
     fresh_config = dataclasses.replace(config, **{name: getattr(MICRO.model, name) for name in measured})
     assert fresh_config == MICRO.model
     secret, cover = torch.rand(2, 1, 3, 32, 32)
