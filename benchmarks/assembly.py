@@ -62,6 +62,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     pictures: list[Picture]
 
 
+@torch.no_grad()
 def assemble(
     plan: Plan,
     folder: Path,
@@ -81,7 +82,6 @@ def assemble(
         resume: Take parts that lie there for the same machine, bundles, weights and code.
         tell: Told how many parts are done, of how many, and what is measured next.
     """
-    torch.set_grad_enabled(False)
     system, config = load_weights(plan.weights)
     bundles = {"client": Bundle.open(plan.client, "client"), "server": Bundle.open(plan.server, "server")}
     machine, code = environment(plan.threads), code_sha256(LAYERS)

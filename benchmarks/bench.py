@@ -147,9 +147,9 @@ def compared(old: Report, new: Report) -> int:
     return 1 if any(move.regression for move in found) else 0
 
 
+@torch.no_grad()
 def measure(subject: Subject) -> SpeedTable:
     """Every row of the speed table, and beside it what it was made of."""
-    torch.set_grad_enabled(False)
     hide, gflops, _ = hide_times(subject)
     analyze = analyze_times(subject)
     trip_ms, engines_ms = trip_times(subject)

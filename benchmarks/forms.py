@@ -154,6 +154,7 @@ def caption(forms: Forms) -> str:
     )
 
 
+@torch.no_grad()
 def main(arguments: list[str]) -> int:
     """The command of this module; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.forms", description=__doc__)
@@ -163,7 +164,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--docs", type=Path, default=DOCS, help="where forms.json and the two pages lie")
     options = parser.parse_args(arguments)
-    torch.set_grad_enabled(False)
     system, _ = load_weights(options.weights)
     folders = {"client": options.client, "server": options.server}
     times = [

@@ -24,6 +24,7 @@ from hidemia.runtime.manifest import Precision
 FILE_NAME = "attacks.json"
 
 
+@torch.no_grad()
 def attacks(arguments: list[str]) -> int:
     """Measure what an attacker sees: who detects stego and reply, after how many pairs, and what can be taken out."""
     parser = argparse.ArgumentParser(prog="hidemia attacks", description=attacks.__doc__)
@@ -48,7 +49,6 @@ def attacks(arguments: list[str]) -> int:
     means = Means(options.data, options.covers, options.other, tuple(options.rival))
     if options.page is not None:
         page.check(options.page)  # a wrong page should not cost an hour
-    torch.set_grad_enabled(False)
     found = attack(
         victim,
         means,

@@ -3,7 +3,6 @@ import json
 
 import msgspec
 import pytest
-import torch
 from rich.console import Console
 from tests.micro import micro_config, micro_system
 
@@ -31,7 +30,6 @@ def run(tmp_path_factory):
     config = micro_config()
     save_weights(micro_system(config), config, folder / "weights", half=True)
     export_model(folder / "weights", folder / "micro", simulated(1, 64), public_key=True)
-    grad = torch.is_grad_enabled()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "QUICK_ROUNDS", 1)
         patch.setattr(bench, "IMAGES", 1)
@@ -42,7 +40,6 @@ def run(tmp_path_factory):
         call = ["--quick", "--out", str(folder / "out"), "--weights", str(folder / "weights"), *parts]
         assert bench.bench(call) == 0
         yield folder / "out", call
-    torch.set_grad_enabled(grad)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory):
     out = tmp_path_factory.mktemp("rebuilt") / "busi"
-    # The server's INT8 analyzer is left out for its size; `make export` writes it.
+    # FP16, which is for GPUs, and the server's INT8 analyzer are left out for their size; `make export` writes them.
     client, server = (
         {graph.precision for graph in Bundle.open(defaults.bundle(role), role).manifest.graphs}
         for role in ("client", "server")

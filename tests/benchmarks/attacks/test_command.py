@@ -3,7 +3,6 @@
 import cv2
 import msgspec
 import pytest
-import torch
 from tests.micro import micro_config, micro_system
 from tests.standins.bundles import SIZE, make_bundle
 
@@ -56,11 +55,9 @@ def call(root, *more):
 
 @pytest.fixture(scope="module")
 def run(root):
-    grad = torch.is_grad_enabled()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "FULL", TINY)
         assert command.attacks(call(root, "--page", str(root / "page.md"), "--rival", str(root / "weights"))) == 0
-    torch.set_grad_enabled(grad)
     return msgspec.json.decode((root / "out" / "attacks.json").read_bytes(), type=Attacks)
 
 
@@ -106,9 +103,7 @@ def test_going_on_makes_nothing_again(root, run, monkeypatch):
     for name in ("measure", "learned"):
         monkeypatch.setattr(attack.detection, name, lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(attack.exposures, "inverted", lambda *_: pytest.fail("trained again"))
-    grad = torch.is_grad_enabled()
     assert command.attacks(call(root, "--resume", "--rival", str(root / "weights"))) == 0
-    torch.set_grad_enabled(grad)
     assert (root / "out" / "attacks.json").read_bytes() == before
 
 
@@ -116,9 +111,7 @@ def test_what_time_was_too_short_for_is_absent_and_comes_with_the_next_run(root,
     monkeypatch.setattr(command, "FULL", TINY)
     short = call(root, "--budget", "0", "--rival", str(root / "weights"))
     short[short.index("--out") + 1] = str(tmp_path)
-    grad = torch.is_grad_enabled()
     assert command.attacks(short) == 0
-    torch.set_grad_enabled(grad)
     found = msgspec.json.decode((tmp_path / "attacks.json").read_bytes(), type=Attacks)
     assert not found.detections + found.learned + found.exposures + found.controls
     assert "--resume" in found.absent["classical, stego, seed 1"]
