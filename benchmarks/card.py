@@ -1,6 +1,6 @@
 """Renders what people quote from what was measured: the model card, and the table in the README.
 
-``python -m hidemia.benchmarks.card`` reads ``weights/*/figures.json``, which `hidemia evaluate --json` wrote, and
+``python -m hidemia.benchmarks.card`` reads ``weights/*/figures*.json``, which `hidemia evaluate --json` wrote, and
 writes a ``MODEL_CARD.md`` beside each and the lines between the markers in ``README.md``. A test runs it and compares.
 """
 
@@ -39,8 +39,21 @@ def table(figures: Figures) -> str:
     return "\n".join(lines + [f"| {name} | {value} | {note} |" for name, value, note in rows])
 
 
-def card(recipe: Recipe, story: Story, figures: Figures) -> str:
-    """The model card of a shipped segmentation model."""
+def precisions(found: dict[str, Figures]) -> str:
+    """The same figures in other precisions, by name, as a table; empty without any."""
+    if not found:
+        return ""
+    lines = ["| precision | stego | reply | Dice | covers an image |", "|---|---|---|---|---|"]
+    for name, figures in found.items():
+        stego, reply = (
+            f"{figures[f'{photo}_psnr_db']:.2f} dB / {figures[f'{photo}_ssim']:.3f}" for photo in ("stego", "reply")
+        )
+        lines.append(f"| {name} | {stego} | {reply} | {figures['dsc']:.3f} | {figures['covers_per_image']} |")
+    return "\n".join(["", "In other precisions (`--precision`):", "", *lines, ""])
+
+
+def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figures]) -> str:
+    """The model card of a shipped segmentation model; ``others`` are its figures in other precisions."""
     model = recipe.model
     stages = "\n".join(
         f"| {number} | `{stage.objective}` | {stage.steps} | {stage.batch} | {stage.size_px} | "
@@ -72,7 +85,7 @@ def card(recipe: Recipe, story: Story, figures: Figures) -> str:
 
 {export(story, model.name)}    hidemia evaluate --client {story.bundles}/client --server {story.bundles}/server \\
         --data {story.data} --covers COVERS --split test --json weights/{model.name}/figures.json
-
+{precisions(others)}
 One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
 
 ## Training
@@ -127,12 +140,20 @@ def shipped(weights: Path) -> dict[str, Figures]:
     return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
 
 
+def lowered(weights: Path) -> dict[str, Figures]:
+    """Figures in other precisions that lie beside a model's weights, by precision."""
+    files = {name: weights / f"figures.{name}.json" for name in ("fp16", "int8")}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+
+
 def main() -> None:
     """Write every card, and the README's table, which is of the packaged model."""
     weights, readme = Path("weights"), Path("README.md")
     found = shipped(weights)
     for name, figures in found.items():
-        (weights / name / "MODEL_CARD.md").write_text(card(RECIPES[name], STORIES[name], figures))
+        (weights / name / "MODEL_CARD.md").write_text(
+            card(RECIPES[name], STORIES[name], figures, lowered(weights / name))
+        )
     readme.write_text(renewed(readme.read_text(), "card", [table(found["busi"])]))
 
 

@@ -147,6 +147,9 @@ KVASIR = Recipe(
         StageConfig(
             "answer", steps=90, batch=4, size_px=224, analyzer_rate=5e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
         ),
+        StageConfig(
+            "answer", steps=280, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+        ),
     ),
     start="busi",
 )  # fmt: skip
