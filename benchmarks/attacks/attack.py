@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from hidemia.benchmarks.attacks import detection, exposures
@@ -17,15 +16,15 @@ from hidemia.benchmarks.attacks.kinds import STRANGER, Kinds
 from hidemia.benchmarks.attacks.means import Means
 from hidemia.benchmarks.attacks.method import sentences
 from hidemia.benchmarks.attacks.photos import Bundles, Pair, Photos, make_photos
-from hidemia.benchmarks.attacks.rivals import bytes_of, code, learning, rivals
-from hidemia.benchmarks.attacks.sources import SPLITS, Image, Sources, disjoint, read_sources
+from hidemia.benchmarks.attacks.rivals import RIVALS, bytes_of, code, given, learning, trained_here
+from hidemia.benchmarks.attacks.sources import SPLITS, Sources, disjoint, read_sources
 from hidemia.benchmarks.attacks.store import Store
-from hidemia.benchmarks.attacks.stranger import hide_all, open_all, train_stranger
+from hidemia.benchmarks.attacks.stranger import Trained, open_all, quality, strangers_photos, train_stranger
 from hidemia.benchmarks.attacks.work import Tell, Work
 from hidemia.benchmarks.environment import environment
 from hidemia.benchmarks.latency.parts import Parts, key
 from hidemia.benchmarks.report.document import Attacks, Detection, Exposure
-from hidemia.runtime import Client, Server, similarity
+from hidemia.runtime import Client, Server
 from hidemia.runtime.errors import DataError
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.roles import AnyHider
@@ -89,7 +88,7 @@ def attack(
     further = Store(out / "made", key(store.key, budget, means.other is None, code(), *weights))
     stranger = _stranger(means, model, sources, budget, further.folder / "other", tell)
     kinds = Kinds(sources, photos, further)
-    kinds.add(STRANGER, _strangers_photos(further, stranger, sources, budget))
+    kinds.add(STRANGER, strangers_photos(further, "other", stranger, sources, budget))
     work = Work(Parts(out / "parts", further.key, reuse=resume), tell, minutes)
     # What tells most for its time comes first, what needs the other hider last.
     every = list(detection.trainings())
@@ -100,8 +99,13 @@ def attack(
     exposed += _networks(work, sources, photos, budget)
     rows += _detections(work, kinds, budget, [one for one in every if one.strange])
     exposed += _opened(work, sources, photos, "another training's", stranger)
-    quality = work.do("quality of the other hider", list[float], lambda: _quality(stranger(), sources))
-    found, absent = rivals(work, means, out / "made", budget, tell)
+    became = {"another training": work.do("quality of the other hider", Trained, lambda: quality(stranger(), sources))}
+    found, known = given(work, means, out / "made", budget, tell)
+    learned += found
+    for name in RIVALS:
+        if name not in known:
+            found, became[name] = trained_here(work, kinds, name, size, budget)
+            learned += found
     machine = environment(torch.get_num_threads())
     return Attacks(
         hider=model.name,
@@ -109,12 +113,12 @@ def attack(
         seconds=round(work.parts.seconds, 1),
         machine=f"{machine.processor}, {machine.cores} cores, {machine.threads} threads",
         quick=budget != FULL,
-        method=sentences(victim.settings, means, sources, photos, budget, quality),
+        method=sentences(victim.settings, means, sources, photos, budget, became),
         controls=controls(rows, len(sources["test"].covers)),
         detections=rows,
-        learned=[*learned, *found],
+        learned=learned,
         exposures=exposed,
-        absent=work.absent | absent,
+        absent=work.absent,
     )
 
 
@@ -148,17 +152,6 @@ def _stranger(
         return train_stranger(model, sources["train"].covers, sources["train"].secrets, budget, folder)
 
     return hider
-
-
-def _strangers_photos(
-    store: Store, stranger: Callable[[], AnyHider], sources: Mapping[str, Sources], budget: Budget
-) -> Callable[[str], Image]:
-    def make(split: str) -> Image:
-        covers = sources[split].covers[: budget.other_photos]
-        secrets = exposures.secrets_of(sources[split])[: len(covers)]
-        return store.get(f"{split}.other", lambda: hide_all(stranger(), secrets, covers)[None])
-
-    return make
 
 
 def _detections(work: Work, kinds: Kinds, budget: Budget, trainings: Iterable[detection.Training]) -> list[Detection]:
@@ -212,12 +205,3 @@ def _networks(
     ]
     found.append(work.do("leaked results", Exposure | None, partial(exposures.answered, sources, photos, budget)))
     return [exposure for exposure in found if exposure is not None]
-
-
-def _quality(stranger: AnyHider, sources: Mapping[str, Sources]) -> list[float]:
-    """Of another training's hider on a few photos of val: PSNR of stego to cover, and of what it recovers itself."""
-    covers = sources["val"].covers[:16]
-    secrets = exposures.secrets_of(sources["val"])[: len(covers)]
-    stegos = hide_all(stranger, secrets, covers)
-    pairs = ((stegos, covers), (open_all(stranger, stegos), secrets))
-    return [round(float(np.mean([similarity.psnr(*pair) for pair in zip(*two, strict=True)])), 2) for two in pairs]

@@ -120,11 +120,14 @@ def pairs_of(read: Split, kind: str, split: str, seed: int) -> tuple[NDArray[np.
     return np.concatenate([covers[:photos]] * turns), hidden.reshape(turns * photos, *hidden.shape[2:])
 
 
-def learned(kinds: Kinds, hider: str, target: str, pairs: int, budget: Budget) -> Learned:
-    """The classical detector after some pairs: on as many covers as there are, then the next secret in each."""
+def learned(kinds: Kinds, hider: str, target: str, kind: str, pairs: int, budget: Budget) -> Learned:
+    """The classical detector after some pairs: on as many covers as there are, then the next secret in each.
+
+    ``kind`` is what the hider's photos, its stegos or replies by ``target``, are called in ``kinds``.
+    """
     errors = []
-    val, test = (pairs_of(kinds.features, target, split, 0) for split in ("val", "test"))
-    covers, hidden = kinds.features(COVER, "train")[0], kinds.features(target, "train")
+    val, test = (pairs_of(kinds.features, kind, split, 0) for split in ("val", "test"))
+    covers, hidden = kinds.features(COVER, "train")[0], kinds.features(kind, "train")
     for seed in range(budget.seeds):
         order = np.random.default_rng(seed).permutation(hidden.shape[1])
         rows = [(turn, row) for turn in range(len(hidden)) for row in order][:pairs]

@@ -11,7 +11,7 @@ from hidemia.benchmarks.attacks import difference
 from hidemia.benchmarks.attacks.budget import Budget
 from hidemia.benchmarks.attacks.inversion import invert, train_inversion
 from hidemia.benchmarks.attacks.photos import Photos
-from hidemia.benchmarks.attacks.sources import Image, Sources
+from hidemia.benchmarks.attacks.sources import Image, Sources, secrets_of
 from hidemia.benchmarks.report.document import Exposure
 from hidemia.runtime import similarity
 
@@ -156,11 +156,6 @@ def prior(sources: Mapping[str, Sources]) -> float:
     maps = {split: np.broadcast_to(mean, masks[split].shape) for split in ("val", "test")}  # type: ignore[union-attr]
     level = difference.best_level(maps["val"], masks["val"])  # type: ignore[arg-type]
     return difference.outlined(maps["test"], masks["test"], level)  # type: ignore[arg-type]
-
-
-def secrets_of(source: Sources) -> Image:
-    """The secrets of every photo, turn by turn: (K * P, S, S, 3)."""
-    return source.secrets[source.picks.T.ravel()]
 
 
 def masks_of(source: Sources) -> difference.Mask | None:

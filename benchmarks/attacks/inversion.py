@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
+from monai.losses import DiceCELoss
 from monai.networks.nets import BasicUNet
 from torch import Tensor, nn
 
@@ -15,24 +16,42 @@ FEATURES = (24, 24, 48, 48, 96, 24)
 RATE = 3e-3
 CROP_PX = 64
 BATCH = 8
+GAIN = 16.0  # a hider changes a photo by some levels of 255: amplified, a difference is as large as a photo
 
 
 class Inversion(nn.Module):
     """A small U-Net on half the size, where a hider's own bands lie: (B, C, H, W) in [0, 1] -> (B, D, H, W).
 
+    It reads the first photo as it is, and of every further one what it differs by, amplified.
+
     Args:
-        given: Channels C of all photos together.
-        wanted: Channels D.
+        given: Channels C of all photos together, three of each.
+        wanted: Channels D: three of an image, one of a mask.
     """
 
     def __init__(self, given: int, wanted: int) -> None:
         super().__init__()
         self.net = BasicUNet(2, 4 * given, 4 * wanted, FEATURES, norm="batch", upsample="nontrainable")
+        self.masks = wanted == 1
+        self._mask_loss = DiceCELoss(sigmoid=True, batch=True)
 
     def forward(self, photos: Tensor) -> Tensor:
         """See the class."""
-        found: Tensor = F.pixel_shuffle(self.net(F.pixel_unshuffle(photos - 0.5, 2)), 2)
-        return found + 0.5
+        found = self._found(photos)
+        return found.sigmoid() if self.masks else found + 0.5
+
+    def loss(self, photos: Tensor, truth: Tensor) -> Tensor:
+        """Squared error of an image; of a mask cross-entropy and Dice, for most of a mask is background."""
+        found = self._found(photos)
+        loss: Tensor = self._mask_loss(found, truth) if self.masks else F.mse_loss(found + 0.5, truth)
+        return loss
+
+    def _found(self, photos: Tensor) -> Tensor:
+        first, further = photos[:, :3], photos[:, 3:]
+        differences = [GAIN * (photo - first) for photo in further.split(3, dim=1)] if further.shape[1] else []
+        seen = torch.cat([first - 0.5, *differences], dim=1)
+        found: Tensor = F.pixel_shuffle(self.net(F.pixel_unshuffle(seen, 2)), 2)
+        return found
 
 
 def train_inversion(given: Image, wanted: Image, *, seed: int, steps: int, batch: int) -> Inversion:
@@ -54,7 +73,7 @@ def train_inversion(given: Image, wanted: Image, *, seed: int, steps: int, batch
     with torch.enable_grad():
         for _ in range(steps):
             photos, truth = _batch(given, wanted, batch, draw)
-            loss = F.mse_loss(network(photos), truth)
+            loss = network.loss(photos, truth)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

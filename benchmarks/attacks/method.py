@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from hidemia.benchmarks.attacks.budget import Budget
 from hidemia.benchmarks.attacks.means import Means
 from hidemia.benchmarks.attacks.photos import Photos
 from hidemia.benchmarks.attacks.sources import Sources
+from hidemia.benchmarks.attacks.stranger import Trained
 from hidemia.runtime import similarity
 
 
@@ -19,7 +20,7 @@ def sentences(
     sources: Mapping[str, Sources],
     photos: Mapping[str, Photos],
     budget: Budget,
-    quality: Sequence[float] | None,
+    became: Mapping[str, Trained | None],
 ) -> list[str]:
     """All that a reader must know of how figures were taken.
 
@@ -29,8 +30,8 @@ def sentences(
         sources: By split.
         photos: By split.
         budget: What it cost.
-        quality: Of the other training's hider: dB of stego to cover, and of what it recovers of its own; None
-            where it was not reached.
+        became: How good each hider became that was trained here, or given as another training's; None where it was
+            not reached.
     """
     test = zip(photos["test"].stegos[0], sources["test"].covers, strict=True)
     distance = np.mean([similarity.psnr(stego, cover) for stego, cover in test])
@@ -47,17 +48,21 @@ def sentences(
         f"Convolutional: a narrow XuNet, width {budget.width}, {budget.detector_steps} steps.",
         f"A step has {budget.detector_pairs} pairs of crops of {budget.crop_px} px; tested are whole photos.",
         f"Seeds: {budget.seeds}.",
-        *([] if quality is None else _other(means, budget, quality)),
+        *_others(means, budget, {name: one for name, one in became.items() if one is not None}),
         f"Inversion networks: a U-Net, {budget.inversion_steps} steps of {budget.inversion_batch} crops.",
     ]
 
 
-def _other(means: Means, budget: Budget, quality: Sequence[float]) -> list[str]:
-    trained = (
-        f"trained here from random weights by the stage `hide` alone, {budget.other_steps} steps of "
-        f"{budget.other_batch} crops of {budget.other_px} px"
-    )
+def _others(means: Means, budget: Budget, became: Mapping[str, Trained]) -> list[str]:
+    if not became:
+        return []
+    of_another = "" if means.other is None else ", but for that of another training, which was given,"
+    each = [
+        f"{name}: stegos {one.stego_db:.1f} dB from their covers, opened by itself at {one.opened_db:.1f} dB"
+        for name, one in became.items()
+    ]
+    trained = f"{budget.other_steps} steps of {budget.other_batch} crops of {budget.other_px} px"
     return [
-        f"The hider of another training was {trained if means.other is None else 'given'}.",
-        f"Its stegos are {quality[0]:.1f} dB from their covers, and it opens them itself at {quality[1]:.1f} dB.",
+        f"Other hiders{of_another} were trained here from random weights by the stage `hide` alone, {trained}.",
+        f"What they became on val: {'; '.join(each)}.",
     ]

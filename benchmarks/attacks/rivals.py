@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from hidemia.benchmarks.attacks import detection
@@ -12,11 +12,13 @@ from hidemia.benchmarks.attacks.means import Means
 from hidemia.benchmarks.attacks.photos import make_photos
 from hidemia.benchmarks.attacks.sources import SPLITS, read_sources
 from hidemia.benchmarks.attacks.store import Store
+from hidemia.benchmarks.attacks.stranger import Trained, quality, strangers_photos, train_stranger
 from hidemia.benchmarks.attacks.work import Tell, Work
 from hidemia.benchmarks.cells import TorchPair
 from hidemia.benchmarks.latency.parts import key
 from hidemia.benchmarks.report.document import Learned
-from hidemia.training.recipes import HIDERS
+from hidemia.training.recipes import HIDERS, ModelConfig
+from hidemia.training.roles import AnyHider
 from hidemia.training.weights import load_weights
 
 RIVALS = ("hinet", "deepstega", "hidden")
@@ -26,21 +28,13 @@ OUTSIDE = ("page.py", "command.py", "work.py")  # modules of this package that d
 def learning(work: Work, kinds: Kinds, hider: str, budget: Budget) -> list[Learned]:
     """The error after every number of pairs of the budget that there are, for stego and reply."""
     turns, covers = kinds.sources["train"].picks.shape[::-1]
-    found = [
-        work.do(
-            f"{hider}, {pairs} pairs of {target}",
-            Learned,
-            partial(detection.learned, kinds, hider, target, pairs, budget),
-        )
-        for target in detection.OURS
-        for pairs in budget.curve
-        if pairs <= turns * covers
+    return [
+        point for kind in detection.OURS for point in _curve(work, kinds, hider, kind, kind, turns * covers, budget)
     ]
-    return [point for point in found if point is not None]
 
 
-def rivals(work: Work, means: Means, made: Path, budget: Budget, tell: Tell) -> tuple[list[Learned], dict[str, str]]:
-    """The same of other hiders, one secret in each cover; and why there is none.
+def given(work: Work, means: Means, made: Path, budget: Budget, tell: Tell) -> tuple[list[Learned], set[str]]:
+    """The same of the hiders that the attacker has weights of, one secret in each cover; and which papers' those are.
 
     Args:
         work: Does the parts.
@@ -50,10 +44,10 @@ def rivals(work: Work, means: Means, made: Path, budget: Budget, tell: Tell) -> 
         tell: Told what is made.
     """
     found: list[Learned] = []
-    configs = []
+    names: set[str] = set()
     for number, weights in enumerate(means.rivals, start=1):
         system, config = load_weights(weights)
-        configs.append(config.hider)
+        names |= {name for name in RIVALS if HIDERS[name] == config.hider}
         pair = TorchPair(system, config)
         sources = {
             split: read_sources(means.data, means.covers, split, config.image_size_px, 1, most)
@@ -64,12 +58,51 @@ def rivals(work: Work, means: Means, made: Path, budget: Budget, tell: Tell) -> 
         photos = {split: make_photos(store, split, source, pair, tell) for split, source in sources.items()}
         kinds = Kinds(sources, photos, Store(made, key(store.key, code())))
         found += learning(work, kinds, f"rival {number}, {config.name}", budget)
-    absent = {
-        f"learning curve of {name}": "no trained weights of it were given; train a pair and name them with --rival"
-        for name in RIVALS
-        if HIDERS[name] not in configs
-    }
-    return found, absent
+    return found, names
+
+
+def trained_here(
+    work: Work, kinds: Kinds, name: str, size_px: int, budget: Budget
+) -> tuple[list[Learned], Trained | None]:
+    """The same of a paper's hider that nobody gave weights of: stegos alone, after a training as short as another's.
+
+    Args:
+        work: Does the parts.
+        kinds: Sources of the pair at hand; gets the stegos of this hider.
+        name: A key of `hidemia.training.recipes.HIDERS`.
+        size_px: Of the photos.
+        budget: How much it may cost.
+
+    Returns:
+        The curve, and how good the hider became; None where there was no time.
+    """
+    model = ModelConfig(name, image_size_px=size_px, hider=HIDERS[name])
+    sources, kind = kinds.sources, f"stego of {name}"
+
+    @cache
+    def hider() -> AnyHider:
+        work.tell(f"training {name}")
+        return train_stranger(
+            model, sources["train"].covers, sources["train"].secrets, budget, kinds.store.folder / name
+        )
+
+    kinds.add(kind, strangers_photos(kinds.store, name, hider, sources, budget))
+    most = min(budget.other_photos, len(sources["train"].covers))
+    curve = _curve(work, kinds, name, "stego", kind, most, budget)
+    return curve, work.do(f"quality of {name}", Trained, lambda: quality(hider(), sources))
+
+
+def _curve(work: Work, kinds: Kinds, hider: str, target: str, kind: str, most: int, budget: Budget) -> list[Learned]:
+    found = [
+        work.do(
+            f"{hider}, {pairs} pairs of {target}",
+            Learned,
+            partial(detection.learned, kinds, hider, target, kind, pairs, budget),
+        )
+        for pairs in budget.curve
+        if pairs <= most
+    ]
+    return [point for point in found if point is not None]
 
 
 def bytes_of(weights: Path) -> bytes:

@@ -66,6 +66,11 @@ def read_sources(data: Path, covers: Path, split: str, size: int, per_cover: int
     )
 
 
+def secrets_of(source: Sources) -> Image:
+    """The secrets of every photo, turn by turn: (K * P, S, S, 3)."""
+    return source.secrets[source.picks.T.ravel()]
+
+
 def received(image: Image) -> Image:
     """What arrives of a photo: through PNG and back, as every photo of both classes goes."""
     return png.decode(png.encode(image))

@@ -1,16 +1,20 @@
-"""The hider of another training: what an attacker has who knows the architecture, but not the weights."""
+"""A hider of another training: what an attacker has who knows an architecture, ours or a rival's, but no weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from msgspec import Struct
 from torch import Tensor
 
 from hidemia.benchmarks.attacks.budget import Budget
-from hidemia.benchmarks.attacks.sources import Image
+from hidemia.benchmarks.attacks.sources import Image, Sources, secrets_of
+from hidemia.benchmarks.attacks.store import Store
+from hidemia.runtime import similarity
 from hidemia.training.channel import to_uint8
 from hidemia.training.data import Batch, Scans, hiding_batch
 from hidemia.training.loop import Checkpoint, run_stage
@@ -52,6 +56,37 @@ def train_stranger(model: ModelConfig, covers: Image, secrets: Image, budget: Bu
         trained = run_stage(objective, batch_of, lambda _: {}, fabric, Checkpoint(folder / "hide.pt"), SEED)
     hider: AnyHider = trained.hider.eval()
     return hider
+
+
+class Trained(Struct, frozen=True):
+    """How good it became, PSNR in dB on a few photos of val: stegos against covers, and what it opens of its own."""
+
+    stego_db: float
+    opened_db: float
+
+
+def quality(hider: AnyHider, sources: Mapping[str, Sources]) -> Trained:
+    """See `Trained`."""
+    covers = sources["val"].covers[:16]
+    secrets = secrets_of(sources["val"])[: len(covers)]
+    stegos = hide_all(hider, secrets, covers)
+    pairs = ((stegos, covers), (open_all(hider, stegos), secrets))
+    return Trained(
+        *(round(float(np.mean([similarity.psnr(*pair) for pair in zip(*two, strict=True)])), 2) for two in pairs)
+    )
+
+
+def strangers_photos(
+    store: Store, name: str, hider: Callable[[], AnyHider], sources: Mapping[str, Sources], budget: Budget
+) -> Callable[[str], Image]:
+    """What gives the stegos of a split, (1, P, S, S, 3), in the first covers; made once and kept under a name."""
+
+    def make(split: str) -> Image:
+        covers = sources[split].covers[: budget.other_photos]
+        secrets = secrets_of(sources[split])[: len(covers)]
+        return store.get(f"{split}.{name}", lambda: hide_all(hider(), secrets, covers)[None])
+
+    return make
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from hidemia.training.weights import save_weights
 TINY = Budget(
     per_cover=(2, 2, 2), seeds=2, learners=2, detector_steps=2, detector_pairs=2, crop_px=32, width=2,
     curve=(5, 8, 900),
-    other_steps=2, other_batch=2, other_px=32, other_photos=4, leaked=(8,), inversion_steps=2, inversion_batch=2,
+    other_steps=2, other_batch=2, other_px=32, other_photos=5, leaked=(8,), inversion_steps=2, inversion_batch=2,
 )  # fmt: skip
 COVERS = 6
 
@@ -68,10 +68,15 @@ def test_every_part_is_there(run):
     assert [(point.target, point.pairs) for point in run.learned[:4]] == [
         ("stego", 5), ("stego", 8), ("reply", 5), ("reply", 8),
     ]  # fmt: skip
-    assert len(run.learned) == 6  # the rival carries one secret in each cover
+    # A rival whose weights are given carries one secret in each cover; those that are trained here answer nothing.
+    assert [(point.hider, point.target, point.pairs) for point in run.learned[4:]] == [
+        ("rival 1, micro", "stego", 5), ("rival 1, micro", "reply", 5),
+        ("hinet", "stego", 5), ("deepstega", "stego", 5), ("hidden", "stego", 5),
+    ]  # fmt: skip
     assert {found.reveals for found in run.exposures} == {"secret", "result", "difference of the secrets"}
     assert len(run.exposures) == 4 + 2 + 3 + 1
-    assert set(run.absent) == {f"learning curve of {name}" for name in ("hinet", "deepstega", "hidden")}
+    assert not run.absent
+    assert all(f"{name}: stegos" in run.method[-2] for name in ("another training", "hinet", "deepstega", "hidden"))
     assert run.quick
 
 
@@ -79,7 +84,7 @@ def test_a_pair_is_trained_on_its_own_count(run):
     pairs = {(row.trained_on, row.pairs) for row in run.detections if row.detector == "classical"}
     assert ("stego", 2 * COVERS) in pairs
     assert ("LSB matching 0.4", COVERS) in pairs
-    assert ("stego of another training", 4) in pairs
+    assert ("stego of another training", 5) in pairs
     assert ("cover against cover", COVERS // 2) in pairs
 
 
@@ -117,6 +122,7 @@ def test_what_time_was_too_short_for_is_absent_and_comes_with_the_next_run(root,
     assert "--resume" in found.absent["classical, stego, seed 1"]
     assert "--resume" in found.absent["leaked results"]
     assert not any("another training" in sentence for sentence in found.method)
+    assert "--resume" in found.absent["quality of hinet"]
     assert page.png(found)
 
 

@@ -97,6 +97,21 @@ def test_the_inversion_network_learns_what_can_be_read():
     assert exposures.nearness(found, test)["PSNR dB"] > exposures.nearness(mean, test)["PSNR dB"] + 2
 
 
+def test_the_inversion_network_reads_a_change_of_two_levels_between_photos():
+    """A mask, as one photo that is brighter there than the other."""
+
+    def pair(count, seed):
+        photos, masks = smooth(count, seed), smooth(count, seed + 1)[..., :1] > 125
+        return np.concatenate([photos, photos + 2 * masks.astype(np.uint8)], axis=-1), masks
+
+    given, masks = pair(24, 0)
+    network = inversion.train_inversion(given, masks.astype(np.uint8) * 255, seed=0, steps=60, batch=4)
+    seen, truth = pair(4, 7)
+    found = inversion.invert(network, seen)
+    assert found.shape == truth.shape
+    assert difference.outlined(found[..., 0].astype(np.float32), truth[..., 0], 127.5) > 0.9
+
+
 def test_correlation_by_hand():
     assert difference.correlation(np.array([1, 2, 3]), np.array([2, 4, 6])) == pytest.approx(1)
     assert difference.correlation(np.array([1, 2, 3]), np.array([3, 2, 1])) == pytest.approx(-1)
