@@ -38,9 +38,10 @@ evaluate: $(FULL)/.ready ## figures of the packaged model on the test split; nee
 bench: $(FULL)/.ready ## speed and cost in under five minutes -> build/bench/report.{json,md,html}
 	$(FULL)/bin/hidemia bench --quick --out "$(or $(OUT),build/bench)" $(if $(COMPARE),--compare "$(COMPARE)")
 
-report: $(FULL)/.ready ## all of it, an hour or more; goes on where it stopped -> build/report/report.{json,md,html}
+report: $(FULL)/.ready ## all of it, two hours with DATA= and COVERS=; goes on where it stopped -> build/report/report.{json,md,html}
+	$(if $(DATA),$(FULL)/bin/hidemia attacks --data "$(DATA)" --covers "$(COVERS)" --precision int8 --resume --out build/attacks)
 	$(FULL)/bin/hidemia bench --resume --out "$(or $(OUT),build/report)" $(if $(COMPARE),--compare "$(COMPARE)") \
-		$(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
+		$(if $(DATA),--data "$(DATA)" --covers "$(COVERS)" --attacks build/attacks/attacks.json)
 
 check-page: $(FULL)/.ready ## the report's page in a real Chromium, which must be there; PAGE= names another page
 	$(FULL)/bin/python -m tests.browser $(PAGE)

@@ -42,8 +42,8 @@ LARGE = 20_000_000
 """Parameters above which --quick does not count a network: exporting them takes longer than measuring."""
 
 NO_ATTACKS = {
-    "attacks": "attacks need real images and no --quick; docs/attacks.md has the figures of the packaged model. Expect "
-    "detection",
+    "attacks": "`hidemia attacks` measures it, and --attacks names what it found; docs/attacks.md has the figures of "
+    "the packaged model. Expect detection",
 }
 
 
@@ -67,7 +67,7 @@ def assemble(
     plan: Plan,
     folder: Path,
     speed_table: Callable[[], SpeedTable],
-    attacks: Callable[[], Attacks] | None,
+    attacks: Attacks | None,
     *,
     resume: bool,
     tell: Callable[[int, int, str], None],
@@ -78,7 +78,7 @@ def assemble(
         plan: What is measured.
         folder: Where the parts lie.
         speed_table: Measures the rows of the speed table.
-        attacks: Attacks the photos; None where that is left out.
+        attacks: What attackers found; None where nobody looked.
         resume: Take parts that lie there for the same machine, bundles, weights and code.
         tell: Told how many parts are done, of how many, and what is measured next.
     """
@@ -95,7 +95,6 @@ def assemble(
         "stages",
         "power",
         "visibility",
-        *(["attacks"] if attacks else []),
         *(group.name for group in todo),
     ]
 
@@ -110,7 +109,6 @@ def assemble(
     split = part("stages", list[Stage], lambda: _stages(plan))
     drawn = part("power", Power, lambda: _power(plan))
     seen = part("visibility", Seen, lambda: _seen(plan))
-    attacked = part("attacks", Attacks, attacks) if attacks else None
     timings: list[Timing] = []
     with tempfile.TemporaryDirectory() as inputs:
         measure = Measuring(plan, system, config.mask_threshold, bundles, Path(inputs))
@@ -142,8 +140,8 @@ def assemble(
         models=_models(plan.weights, files),
         visibility=seen.visibility,
         pictures=seen.pictures,
-        attacks=attacked,
-        absent={} if attacked else NO_ATTACKS,
+        attacks=attacks,
+        absent={} if attacks else NO_ATTACKS,
     )
 
 

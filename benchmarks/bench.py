@@ -17,16 +17,13 @@ from rich.table import Table
 
 from hidemia.benchmarks import plain, probing, targets
 from hidemia.benchmarks.assembly import SpeedTable, assemble
-from hidemia.benchmarks.attacks.attack import attack
-from hidemia.benchmarks.attacks.budget import FULL
-from hidemia.benchmarks.attacks.command import victim_of
-from hidemia.benchmarks.attacks.means import Means
+from hidemia.benchmarks.attacks.command import found_by
 from hidemia.benchmarks.contenders import ENGINES, Feed, in_onnxruntime, installed
 from hidemia.benchmarks.groups import Plan
 from hidemia.benchmarks.latency import stages
 from hidemia.benchmarks.report import markdown, page
 from hidemia.benchmarks.report.compare import comparable, lost, moves
-from hidemia.benchmarks.report.document import FILE_NAME, Attacks, Report, encode, read
+from hidemia.benchmarks.report.document import FILE_NAME, Report, encode, read
 from hidemia.benchmarks.report.sections import warnings
 from hidemia.benchmarks.timing import Run, interleaved, matrix_product, medians, product_gflops, unsteadiness
 from hidemia.export.probes import real, simulated
@@ -70,10 +67,15 @@ def bench(arguments: list[str]) -> int:
     parser.add_argument("--weights", type=Path, default=Path("weights/busi"), help="the weights they were made from")
     parser.add_argument("--data", type=Path, help="medical images; simulated ones without")
     parser.add_argument("--covers", type=Path, help="photos that go with --data")
+    parser.add_argument(
+        "--attacks", type=Path, metavar="ATTACKS.json", help="what `hidemia attacks` found, to be shown"
+    )
     options = parser.parse_args(arguments)
     if (options.data is None) != (options.covers is None):
         parser.error("--data and --covers go together")
-    old = read(options.compare) if options.compare else None  # a wrong file should not cost an hour
+    # Before the work: a wrong file should not cost an hour.
+    old = read(options.compare) if options.compare else None
+    attacks = found_by(options.attacks) if options.attacks else None
     system, config = load_weights(options.weights)
     probes = (
         real(options.data, options.covers, config, IMAGES) if options.data else simulated(IMAGES, config.image_size_px)
@@ -102,25 +104,13 @@ def bench(arguments: list[str]) -> int:
             plan,
             options.out / "parts",
             lambda: measure(subject),
-            None if quick or options.data is None else lambda: attacked(options, progress.console),
+            attacks,
             resume=options.resume,
             tell=lambda done, total, name: progress.update(task, completed=done, total=total, description=name),
         )
     write(report, options.out)
     show(report, Console(file=sys.stdout))
     return 0 if old is None else compared(old, report)
-
-
-def attacked(options: argparse.Namespace, console: Console) -> Attacks:
-    """The same attacks as `hidemia attacks`, with parts of their own."""
-    return attack(
-        victim_of(options.client, options.server, options.weights, None, None),
-        Means(options.data, options.covers),
-        options.out / "attacks",
-        FULL,
-        resume=options.resume,
-        tell=console.log,
-    )
 
 
 def write(report: Report, folder: Path) -> None:

@@ -19,6 +19,7 @@ from hidemia.benchmarks.report.document import Attacks
 from hidemia.runtime import Client, Server, defaults
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import EngineSettings
+from hidemia.runtime.errors import DataError
 from hidemia.runtime.manifest import Precision
 
 FILE_NAME = "attacks.json"
@@ -89,3 +90,18 @@ def write(found: Attacks, file: Path) -> None:
     partial = file.with_name(f".{file.name}.partial")
     partial.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     partial.replace(file)
+
+
+def found_by(file: Path) -> Attacks:
+    """What this command wrote.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Attacks)
+    except OSError as error:
+        why = error.strerror or "cannot be read"
+    except msgspec.MsgspecError as error:
+        why = str(error)
+    raise DataError(f"{file}: expected what `hidemia attacks` wrote, got: {why}; run it again")

@@ -5,8 +5,10 @@ import msgspec
 import pytest
 from rich.console import Console
 from tests.micro import micro_config, micro_system
+from tests.sample_report import attacks
 
 from hidemia.benchmarks import assembly, bench
+from hidemia.benchmarks.attacks import command
 from hidemia.benchmarks.cost import networks
 from hidemia.benchmarks.groups import Group
 from hidemia.benchmarks.report import document, markdown, page
@@ -107,12 +109,17 @@ def test_going_on_measures_nothing_again(run, monkeypatch, capsys):
     assert "nothing moved beyond its noise" in capsys.readouterr().out
 
 
-def test_a_file_to_compare_with_is_looked_at_first(tmp_path, monkeypatch):
+def test_files_to_be_read_are_looked_at_first(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "assemble", lambda *_: pytest.fail("measured"))
     (tmp_path / "old.json").write_text('{"targets": []}')
-    for name, why in (("old.json", "not a valid report"), ("none.json", "No such file")):
+    for option, name, why in (
+        ("--compare", "old.json", "not a valid report"),
+        ("--compare", "none.json", "No such file"),
+        ("--attacks", "old.json", "missing required field"),
+        ("--attacks", "none.json", "No such file"),
+    ):
         with pytest.raises(DataError, match=why) as caught:
-            bench.bench(["--compare", str(tmp_path / name)])
+            bench.bench([option, str(tmp_path / name)])
         assert "\n" not in str(caught.value)
 
 
@@ -123,21 +130,14 @@ def test_images_and_covers_go_together(capsys):
     assert "--data and --covers go together" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("more", "asked"), [((), True), (("--quick",), False)])
-def test_photos_are_attacked_where_images_are_real_and_there_is_time(run, monkeypatch, more, asked):
-    _, call = run
-
-    class Told(Exception):  # noqa: N818 - how this test leaves the command
-        pass
-
-    def assemble(plan, folder, speed_table, attacks, **_):
-        raise Told(attacks is not None)
-
-    monkeypatch.setattr(bench, "assemble", assemble)
-    monkeypatch.setattr(bench, "real", lambda *_: simulated(1, 64))
-    with pytest.raises(Told) as told:
-        bench.bench([*(word for word in call if word != "--quick"), "--data", "d", "--covers", "c", *more])
-    assert told.value.args == (asked,)
+def test_what_attackers_found_is_shown(run, tmp_path):
+    folder, call = run
+    command.write(attacks(), tmp_path / "attacks.json")
+    assert bench.bench([*call, "--resume", "--attacks", str(tmp_path / "attacks.json")]) == 0
+    report = json.loads((folder / "report.json").read_bytes())
+    assert report["attacks"]["exposures"][0]["attack"] == "theft"
+    assert "theft" in (folder / "report.md").read_text()
+    assert "attacks" not in report["absent"]
 
 
 def test_a_regression_is_told_and_fails(report, capsys):

@@ -66,7 +66,9 @@ def test_one_detector_is_shown_several_targets():
 
 
 def test_more_pairs_than_covers_take_the_next_secrets():
-    few, many = (detection.learned(Planted(), "h", "stego", "stego", pairs, QUICK).error[0] for pairs in (3, 2 * PHOTOS))
+    few, many = (
+        detection.learned(Planted(), "h", "stego", "stego", pairs, QUICK).error[0] for pairs in (3, 2 * PHOTOS)
+    )
     assert many == 0
     assert few >= many
 
