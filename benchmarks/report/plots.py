@@ -35,6 +35,7 @@ STYLE = {
 }
 WIDTH = 4.9  # inches: narrow enough to be read on a phone
 INK, ACCENT, GREY, SERVER, WIRE = "#1c2430", "#2a6fb0", "#9aa3ad", "#cc702a", "#96968f"
+MARKERS = "osD^v"  # a hider each
 PLACES = {"device": ACCENT, "wire": WIRE, "server": SERVER}
 
 
@@ -194,11 +195,12 @@ def draw_learned(axes: Any, found: Attacks) -> None:
     lines: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for point in found.learned:
         lines.setdefault((point.hider, point.target), []).append((point.pairs, 100 * mean(point.error)))
+    hiders = list(dict.fromkeys(hider for hider, _ in lines))
     for (hider, target), points in lines.items():
         colour = {"stego": ACCENT, "reply": SERVER}.get(target, INK)
-        style = "-" if hider == found.hider else "--"
+        style, marker = "-" if hider == found.hider else "--", MARKERS[hiders.index(hider) % len(MARKERS)]
         label = f"{hider}, {target}"
-        axes.plot(*zip(*sorted(points), strict=True), style, marker="o", markersize=4, color=colour, label=label)
+        axes.plot(*zip(*sorted(points), strict=True), style, marker=marker, markersize=5, color=colour, label=label)
     axes.axhline(50, color=GREY, linewidth=0.8)
     counts = sorted({point.pairs for point in found.learned})
     axes.set_xscale("log")
