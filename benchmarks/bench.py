@@ -193,7 +193,8 @@ def analyze_times(subject: Subject) -> dict[str, float]:
     for name, run in _ours(Bundle.open(subject.server, "server"), "analyze", feed, subject.threads).items():
         precision, engine = name.split(" ", 1)
         runs[f"{'modc' if precision == 'fp32' else precision} {engine}"] = run
-    return medians(interleaved(runs, subject.rounds))
+    # They are short: they scatter most and cost least, so a quick run takes them as often.
+    return medians(interleaved(runs, max(subject.rounds, ROUNDS)))
 
 
 def trip_times(subject: Subject) -> tuple[float, float]:
