@@ -38,9 +38,9 @@ STORIES = {
         bundles="runtime/bundles/busi",
         trained=(
             "454 images of BUSI and 120 simulated scans (`python -m hidemia.runtime.demo.scan --count 120 --seed "
-            "1000`), 512 photos (BSDS500 and COCO) as covers. BUSI carries no patient identity: images of one patient "
-            "may lie on both sides of the split, although near-copies were kept together. Two cores of an AMD EPYC "
-            "(Zen 5), bfloat16, about 90 minutes:"
+            "1000 --out SIMULATED`), 512 photos (BSDS500 and COCO) as covers. BUSI carries no patient identity: images "
+            "of one patient may lie on both sides of the split, although near-copies were kept together. Two cores of "
+            "an AMD EPYC (Zen 5), bfloat16, about 90 minutes:"
         ),
         command="hidemia train busi --data BUSI --simulated SIMULATED --covers COVERS",
         history=(

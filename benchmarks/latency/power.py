@@ -48,7 +48,7 @@ def find(root: Path = Path("/"), smi: Callable[[], str] | None = None) -> Meter 
 
 
 def measure(meter: Meter | None, work: Callable[[], object], runs: int) -> Power:
-    """Watts at rest and at work, and joules of one run beyond rest.
+    """Watts at rest and at work, and joules of one run, rest included.
 
     Args:
         meter: From `find`.
