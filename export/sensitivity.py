@@ -32,6 +32,7 @@ from hidemia.export.trip import BUDGETS, Figures, Run, known, losses, travel
 from hidemia.export.variants import convolution_groups
 from hidemia.runtime.errors import HidemiaError
 from hidemia.runtime.manifest import Graph, Verb
+from hidemia.training.errors import TrainingError
 from hidemia.training.weights import load_weights
 
 VERBS: tuple[Verb, ...] = ("hide", "analyze", "recover")
@@ -323,7 +324,7 @@ def main(arguments: list[str]) -> int:
         for line in calibrate(**vars(options)):
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
-    except HidemiaError as error:
+    except (HidemiaError, TrainingError) as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return error.exit_code
     return 0
