@@ -30,6 +30,7 @@ from hidemia.export.probes import real, simulated
 from hidemia.runtime import Server, defaults
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import usable_threads
+from hidemia.runtime.errors import DataError
 from hidemia.runtime.manifest import Graph
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.system import System
@@ -77,6 +78,11 @@ def bench(arguments: list[str]) -> int:
     old = read(options.compare) if options.compare else None
     attacks = found_by(options.attacks) if options.attacks else None
     system, config = load_weights(options.weights)
+    if attacks and attacks.hider != config.name:
+        raise DataError(
+            f"{options.attacks}: expected attacks on {config.name}, got some on {attacks.hider}; "
+            "run `hidemia attacks` on this model"
+        )
     probes = (
         real(options.data, options.covers, config, IMAGES) if options.data else simulated(IMAGES, config.image_size_px)
     )

@@ -47,9 +47,8 @@ class Inversion(nn.Module):
         return loss
 
     def _found(self, photos: Tensor) -> Tensor:
-        first, further = photos[:, :3], photos[:, 3:]
-        differences = [GAIN * (photo - first) for photo in further.split(3, dim=1)] if further.shape[1] else []
-        seen = torch.cat([first - 0.5, *differences], dim=1)
+        first, *further = photos.split(3, dim=1)
+        seen = torch.cat([first - 0.5, *(GAIN * (photo - first) for photo in further)], dim=1)
         found: Tensor = F.pixel_shuffle(self.net(F.pixel_unshuffle(seen, 2)), 2)
         return found
 

@@ -172,7 +172,8 @@ def method(report: Report) -> list[str]:
     run = (
         f"Measured on {how.date} in {how.seconds / 60:.0f} minutes with {how.images} images of "
         f"{how.image_size_px}x{how.image_size_px}. Before the rounds that count come {how.warm_up} that do not, in the "
-        f"speed table 3; that one has {how.rounds} rounds, of analyzers at least 15. Sources {how.code_sha256[:12]}."
+        f"speed table 3; that one has {how.rounds} rounds, its analyzers as many as in a whole run. "
+        f"Sources {how.code_sha256[:12]}."
     )
     return [run, *words.METHOD]
 

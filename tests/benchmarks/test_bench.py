@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 
 import msgspec
 import pytest
@@ -131,9 +132,14 @@ def test_images_and_covers_go_together(capsys):
 
 
 def test_what_attackers_found_is_shown(run, tmp_path):
-    folder, call = run
+    folder = tmp_path / "out"
+    shutil.copytree(run[0], folder)
+    call = [*run[1], "--resume", "--out", str(folder), "--attacks", str(tmp_path / "attacks.json")]
     command.write(attacks(), tmp_path / "attacks.json")
-    assert bench.bench([*call, "--resume", "--attacks", str(tmp_path / "attacks.json")]) == 0
+    with pytest.raises(DataError, match="expected attacks on micro, got some on "):
+        bench.bench(call)
+    command.write(attacks(hider="micro"), tmp_path / "attacks.json")
+    assert bench.bench(call) == 0
     report = json.loads((folder / "report.json").read_bytes())
     assert report["attacks"]["exposures"][0]["attack"] == "theft"
     assert "theft" in (folder / "report.md").read_text()

@@ -19,7 +19,7 @@ from hidemia.export.nodes import initializers, simplified
 from hidemia.export.parity import BACKENDS, LITERAL, engines
 from hidemia.export.probes import simulated
 from hidemia.export.proof import with_variants
-from hidemia.export.sensitivity import Choice, Model, Noise, Remembered, measured, ranges_of
+from hidemia.export.sensitivity import Choice, Model, Noise, Remembered, main, measured, ranges_of
 from hidemia.export.trip import BUDGETS, Budget, travel
 from hidemia.export.variants import convolution_groups
 from hidemia.runtime import Client, Server
@@ -295,3 +295,10 @@ def test_the_choice_leaves_out_the_noisiest_until_the_budget_holds(model, monkey
     noise = {effect.group: effect.noise for effect in effects["hide"]}
     assert strict.full["hide"] == sorted(noise, key=lambda group: -noise[group])  # all, the noisiest first
     assert strict.full["recover"] == []
+
+
+def test_a_folder_without_weights_is_one_line(tmp_path, capsys):
+    assert main(["--weights", str(tmp_path), "--data", "d", "--covers", "c"]) == 1
+    error = capsys.readouterr().err
+    assert "expected a trained model, found no config.json" in error
+    assert error.count("\n") == 1
