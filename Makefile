@@ -1,4 +1,4 @@
-# Every target sets up what it needs. Two environments: .venv-demo has no torch, .venv has everything.
+# Every target but check-gpu sets up what it needs. Two environments: .venv-demo has no torch, .venv has everything.
 PYTHON ?= python3
 DEMO := .venv-demo
 FULL := .venv
@@ -18,8 +18,8 @@ help: ## list the targets
 demo: $(DEMO)/.ready ## a scan goes out in a photo, is analysed and comes back (no torch)
 	$(DEMO)/bin/hidemia demo --out $(or $(OUT),demo)
 
-test: $(FULL)/.ready ## run all tests, on small images: threads within an operation would only wait for each other
-	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest
+test: $(FULL)/.ready ## run all tests, two files at a time; images are small, threads within an operation would only wait
+	OMP_NUM_THREADS=1 $(FULL)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 soak: $(FULL)/.ready ## bad input, load and Ray against real servers, about 45 minutes -> docs/soak.md
 	$(FULL)/bin/python -m tests.soak --share $(SHARE) --out $(or $(OUT),docs)
@@ -49,7 +49,7 @@ check-page: $(FULL)/.ready ## the report's page in a real Chromium, which must b
 serve: $(DEMO)/.ready ## serve the packaged model on loopback
 	$(DEMO)/bin/hidemia serve
 
-check-gpu: ## TensorRT on this machine's GPU: build, verify, measure; writes build/check-gpu/verdict.md
+check-gpu: ## TensorRT on this machine's GPU, with the Python that is there (docs/gpu.md) -> build/check-gpu/verdict.md
 	$(if $(wildcard $(FULL)/bin/python),$(FULL)/bin/python,$(PYTHON)) -m hidemia.benchmarks.gpu $(if $(DATA),--data "$(DATA)" --covers "$(COVERS)")
 
 lock: $(FULL)/.ready ## renew the versions and hashes that the product is tested with, and their SBOM

@@ -63,7 +63,7 @@ class CoverPool:
         """Take a tile that was never used, and bind it before returning it.
 
         Args:
-            binding: What the tile will carry; see `Client.binding`. One that has a tile gets the same again.
+            binding: What the tile will carry; see `trip.binding`. One that has a tile gets the same again.
             size_px: The tile's side.
 
         Returns:

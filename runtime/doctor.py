@@ -123,7 +123,8 @@ def _onnxruntime(here: Environment, settings: EngineSettings) -> tuple[list[str]
         text = f"{' and '.join(installed)} overwrite each other: uninstall all of them, then install one"
         return [], [Finding("FAIL", "engine", text)]
     if not installed:
-        missing = Finding("FAIL", "engine", "no inference engine: pip install 'hidemia[cpu]'")
+        other = ", or pass --engine openvino" if "openvino" in here.engines else ""
+        missing = Finding("FAIL", "engine", f"no ONNX Runtime: pip install 'hidemia[cpu]'{other}")
         return [], [missing] if wanted else []
     try:
         providers = environment.providers()

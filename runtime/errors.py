@@ -24,14 +24,15 @@ class HidemiaError(Exception):
     """Root of everything this package raises on purpose.
 
     Args:
-        message: One line: what, expected, got, what to do.
+        message: One line: what, expected, got, what to do. What does not print is escaped: a name or header from
+            outside may hold line ends, or commands for a terminal.
         exit_code: 1 where the work failed, 2 where the call was wrong; the kind's own when None.
     """
 
     default_exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, exit_code: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in message))
         self.exit_code = self.default_exit_code if exit_code is None else exit_code
 
 

@@ -19,7 +19,8 @@ class Mismatch(Struct, frozen=True, kw_only=True):
     Attributes:
         grade: `FAIL` when it will not run, `warn` when it may run worse than it could.
         kind: What does not fit, in one word for machines: `engine`, `provider`, `gpu`, `compute_capability`,
-            `tensorrt`, `cuda`, `driver`, `l4t`, `architecture`, `opset`, `graph`, `plan`, `file`, `permissions`.
+            `tensorrt`, `cuda`, `driver`, `l4t`, `architecture`, `opset`, `graph`, `plan`, `file`, `manifest`,
+            `permissions`.
         text: One line: what, expected, got, the command that mends it.
     """
 

@@ -46,7 +46,7 @@ class Result:
     Attributes:
         task: segmentation or classification.
         classes: Their names, in the order of `probability`.
-        probability: float32 in 0..1. Segmentation: (S, S) at the network's size, for `classes[0]`.
+        probability: float32 in 0..1. Segmentation: (S, S) at the network's size, for `classes[-1]`.
             Classification: (K,), one for each class.
         mask: uint8 (H, W), 0 or 255, at the size asked for; None in classification.
         label: The most probable class; None in segmentation.

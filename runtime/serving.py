@@ -100,7 +100,13 @@ def serve(arguments: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser("serve", "Analyse photos over HTTP: POST /v1/photos, one PNG in, one PNG out.")
-    parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help="server bundle")
+    parser.add_argument(
+        "--server",
+        type=Path,
+        default=defaults.bundle("server"),
+        metavar="DIR",
+        help="server bundle (default: the packaged one)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8470, help="port for photos, 0 for a free one (default: 8470)")
     parser.add_argument(

@@ -24,6 +24,7 @@ from hidemia.runtime.transport import Transport
 __all__ = ["analyze", "hide", "recover", "send"]
 
 TOKEN_VARIABLE = "HIDEMIA_TOKEN"  # noqa: S105  its name, not a token
+_BUNDLE_HELP = "bundle (default: the packaged one, whose weights are public)"
 _RESULTS = (".png", ".json", dicom.SUFFIX)
 _RESULT_HELP = "RESULT.png, RESULT.json, or RESULT.dcm (DICOM SEG) where the source is DICOM"
 
@@ -59,7 +60,7 @@ def hide(arguments: list[str]) -> int:
 def analyze(arguments: list[str]) -> int:
     """Run `hidemia analyze`."""
     parser = Parser("analyze", "Analyse a stego photo without extracting what is hidden, and write the reply photo.")
-    parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help="server bundle")
+    parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help=_BUNDLE_HELP)
     parser.add_signature()
     parser.add_engine()
     parser.add_argument("stego", type=Path, metavar="STEGO.png", help="the photo as it was received")
@@ -171,7 +172,7 @@ def read_token(file: Path | None) -> str | None:
 
 
 def _add_client(parser: Parser) -> None:
-    parser.add_argument("--client", type=Path, default=defaults.bundle("client"), metavar="DIR", help="client bundle")
+    parser.add_argument("--client", type=Path, default=defaults.bundle("client"), metavar="DIR", help=_BUNDLE_HELP)
     parser.add_argument(
         "--shared-ok", action="store_true", help="load a private bundle although other accounts can read it"
     )

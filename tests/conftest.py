@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from tests.standins.machine import VERSIONS, Machine
+
+# The same examples in every run, so that a red run is about what changed. `--hypothesis-profile explore` draws others.
+settings.register_profile("suite", derandomize=True)
+settings.register_profile("explore")
+settings.load_profile("suite")
 
 
 @pytest.fixture

@@ -121,6 +121,7 @@ def answer(data: bytes):
 
 def response(body: bytes, status: str = "200 OK", length: int | None = None, **headers: str) -> bytes:
     fields = {"Content-Type": "image/png", "Content-Length": str(len(body) if length is None else length)}
+    fields["Connection"] = "close"  # the wire ends it: a client that kept it would meet that as another fault
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -72,8 +72,8 @@ def test_every_block_runs(device, server, tiny):
                 masks.append(names.pop("result").mask)
         asyncio.run(names["watch"](camera))
         names["client"].close()
-    assert [mask.shape for mask in masks] == [(90, 120), (64, 64), (90, 120)]
-    assert np.mean((masks[2] > 0) == (names["scan"][..., 0] > 128)) > 0.95
+    assert [mask.shape for mask in masks] == [(90, 120), (64, 64), (90, 120), (90, 120)]
+    assert np.mean((masks[3] > 0) == (names["scan"][..., 0] > 128)) > 0.95
     assert [index for index, _ in shown] == [*range(6)] * 2
     for (_, streamed), (_, watched) in zip(shown[:6], shown[6:], strict=True):
         assert np.array_equal(streamed, watched)  # frames that were sent before: the identical photos

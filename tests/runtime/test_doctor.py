@@ -80,7 +80,7 @@ def test_damage(run, model, tmp_path):
             "FAIL",
             "overwrite each other: uninstall all of them, then install one",
         ),
-        ((), "FAIL", "no inference engine: pip install 'hidemia[cpu]'"),
+        ((), "FAIL", "no ONNX Runtime: pip install 'hidemia[cpu]', or pass --engine openvino"),
         (("onnxruntime-gpu",), "ok", "onnxruntime-gpu 1.0 with "),
     ],
 )

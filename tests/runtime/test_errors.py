@@ -26,3 +26,16 @@ def test_exit_codes(name, code):
     assert kind("x").exit_code == code
     assert kind("x", exit_code=7).exit_code == 7
     assert str(kind("what went wrong")) == "what went wrong"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("got RGB\nSIGMOID", r"got RGB\nSIGMOID"),
+        ("got \x1b[2J\x00\x85", r"got \x1b[2J\x00\x85"),
+        ("/scans/caf\u00e9  2.dcm", "/scans/caf\u00e9  2.dcm"),
+        ("/scans/\udcff.dcm", r"/scans/\udcff.dcm"),  # a file name that is no UTF-8
+    ],
+)
+def test_what_does_not_print_is_escaped(message, shown):
+    assert str(errors.ImageError(message)) == shown
