@@ -31,7 +31,7 @@ from hidemia.runtime.arrays import Image
 from hidemia.runtime.batching import Busy, analyze_batch
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.manifest import Precision
-from hidemia.runtime.server import Server
+from hidemia.runtime.server import Server, default_batching
 from hidemia.runtime.verbs import TOKEN_VARIABLE, read_token
 
 __all__ = ["Options", "Photos", "RayBatcher", "app"]
@@ -187,7 +187,7 @@ def app(arguments: Mapping[str, Any]) -> Application:
     """
     rest = {"threads": 1, **arguments}
     engine = _take(rest, EngineSettings)
-    rest.setdefault("max_batch_size", 1 if engine.device == "cpu" else 8)  # as in `hidemia serve`
+    rest.setdefault("max_batch_size", default_batching(engine)[0])
     token = rest.pop("token", None)
     settings = _take(rest, Settings)
     options = _convert(rest, Options)

@@ -17,7 +17,7 @@ from hidemia.runtime.errors import EngineError, ImageError
 from hidemia.runtime.manifest import Graph, Manifest, Precision
 from hidemia.runtime.side_by_side import SideBySide
 
-__all__ = ["Server"]
+__all__ = ["Server", "default_batching"]
 
 
 class Server:
@@ -126,6 +126,19 @@ class Server:
         if not smaller:
             raise EngineError(f"analyze: expected a graph for batch {batch}, got none; export the bundle again")
         return max(smaller, key=lambda pair: pair[0].batch[1] or 0)
+
+
+def default_batching(settings: EngineSettings) -> tuple[int, float]:
+    """How a busy server is served best.
+
+    Returns:
+        Most photos of one call, and how many milliseconds the first of them waits for company. On a CPU none: what
+        came while it was busy is there already. ONNX Runtime takes a photo for each of its threads there, see
+        `SideBySide`; another engine gains nothing by a batch.
+    """
+    if settings.device != "cpu":
+        return 8, 2.0
+    return (settings.threads or usable_threads()) if settings.backend == "onnxruntime" else 1, 0.0
 
 
 def _side_by_side(bundle: Bundle, graph: Graph, settings: EngineSettings) -> list[tuple[Graph, Engine]]:

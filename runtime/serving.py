@@ -24,9 +24,8 @@ from hidemia.runtime.app import PhotoService, Settings
 from hidemia.runtime.arguments import Parser, engine_settings, positive, say, usage_error
 from hidemia.runtime.audit import AuditLog
 from hidemia.runtime.connection import Connection
-from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import HidemiaError, TransportError
-from hidemia.runtime.server import Server
+from hidemia.runtime.server import Server, default_batching
 from hidemia.runtime.transport import is_loopback
 from hidemia.runtime.verbs import TOKEN_VARIABLE, read_token
 
@@ -49,7 +48,7 @@ def serve(arguments: list[str]) -> int:
         parser.error("--tls-cert and --tls-key go together")
     if options.client_ca and not options.tls_cert:
         parser.error("--client-ca needs --tls-cert and --tls-key")
-    if not options.deadline > 0 or not options.batch_wait_timeout_ms >= 0:
+    if not options.deadline > 0 or not (options.batch_wait_timeout_ms or 0.0) >= 0:
         parser.error("--deadline must be above 0 s and --batch-wait-timeout-ms not below 0 ms")
     if options.rate_limit is not None and not options.rate_limit > 0:
         parser.error("--rate-limit must be above 0 photos a second")
@@ -62,9 +61,10 @@ def serve(arguments: list[str]) -> int:
             f"got {got}; pass --tls-cert, --tls-key and --token-file, or --insecure"
         )
     engine = engine_settings(options)
+    size, wait_ms = default_batching(engine)
     settings = Settings(
-        max_batch_size=options.max_batch_size or _batch_size(engine),
-        batch_wait_timeout_ms=options.batch_wait_timeout_ms,
+        max_batch_size=options.max_batch_size or size,
+        batch_wait_timeout_ms=wait_ms if options.batch_wait_timeout_ms is None else options.batch_wait_timeout_ms,
         queue_size=options.queue_size,
         deadline_s=options.deadline,
         max_body_bytes=options.max_body_bytes,
@@ -124,14 +124,16 @@ def _parser() -> Parser:
     )
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS or token")
     parser.add_argument(
-        "--max-batch-size", type=positive, metavar="N", help="photos of one run (default: 1 on a CPU, 8 elsewhere)"
+        "--max-batch-size",
+        type=positive,
+        metavar="N",
+        help="photos of one run (default: the threads on a CPU, 8 elsewhere)",
     )
     parser.add_argument(
         "--batch-wait-timeout-ms",
         type=float,
-        default=2.0,
         metavar="MS",
-        help="wait for a fuller batch (default: 2)",
+        help="wait for a fuller batch (default: 0 on a CPU, 2 elsewhere)",
     )
     parser.add_argument("--queue-size", type=positive, default=64, metavar="N", help="photos that wait (default: 64)")
     parser.add_argument("--deadline", type=float, default=10.0, metavar="SECONDS", help="of one photo (default: 10)")
@@ -184,11 +186,6 @@ async def _run(
     await main
     health.should_exit = True
     await side
-
-
-def _batch_size(engine: EngineSettings) -> int:
-    """On a CPU a batch is slower for each of its photos: there the form of MoDC for one photo wins by 2.2."""
-    return 1 if engine.device == "cpu" else 8
 
 
 def _open_audit(path: Path | None, manifest_sha256: str, files: contextlib.ExitStack) -> AuditLog | None:
