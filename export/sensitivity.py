@@ -30,11 +30,11 @@ from hidemia.export.quantize import LAYOUTS, Layout, Range, quantised
 from hidemia.export.tracing import traced
 from hidemia.export.trip import BUDGETS, Figures, Run, known, losses, travel
 from hidemia.export.variants import convolution_groups
-from hidemia.runtime.errors import HidemiaError
 from hidemia.runtime.manifest import Graph, Verb
-from hidemia.training.errors import TrainingError
+from hidemia.training.errors import one_line
 from hidemia.training.weights import load_weights
 
+PROG = "python -m hidemia.export.sensitivity"
 VERBS: tuple[Verb, ...] = ("hide", "analyze", "recover")
 RANGE_IMAGES, EFFECT_IMAGES = 24, 6
 MARGIN = 0.8  # share of the budget that the choice may use: other images are not these
@@ -307,9 +307,10 @@ def _digits(value: float) -> float:
     return float(f"{value:.4g}")
 
 
+@one_line(PROG)
 def main(arguments: list[str]) -> int:
-    """The command of this module; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hidemia.export.sensitivity", description=calibrate.__doc__)
+    """Decide on images which convolutions may be rounded to 8 bits, and write it beside the weights."""
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME")
     parser.add_argument("--data", type=Path, required=True, help="medical images with the splits train and val")
     parser.add_argument("--covers", type=Path, required=True, help="photos with the same splits")
@@ -320,13 +321,9 @@ def main(arguments: list[str]) -> int:
         help="renew this alone; the other stays as it is in the file",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    try:
-        for line in calibrate(**vars(options)):
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
-    except (HidemiaError, TrainingError) as error:
-        sys.stderr.write(f"{parser.prog}: {error}\n")
-        return error.exit_code
+    for line in calibrate(**vars(options)):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
     return 0
 
 
