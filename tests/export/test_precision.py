@@ -13,13 +13,15 @@ from tests.micro import micro_config, micro_system
 from hidemia.export import calibration, explicit
 from hidemia.export.bundles import export_model, offered
 from hidemia.export.calibration import Calibration, GraphCalibration
+from hidemia.export.choice import Choice
 from hidemia.export.command import export
+from hidemia.export.effects import Model, Noise, Remembered, measured
 from hidemia.export.lint import problems
 from hidemia.export.nodes import initializers, simplified
 from hidemia.export.parity import BACKENDS, LITERAL, engines
 from hidemia.export.probes import simulated
 from hidemia.export.proof import with_variants
-from hidemia.export.sensitivity import Choice, Model, Noise, Remembered, main, measured, ranges_of
+from hidemia.export.sensitivity import main, ranges_of
 from hidemia.export.trip import BUDGETS, Budget, travel
 from hidemia.export.variants import convolution_groups
 from hidemia.runtime import Client, Server
