@@ -19,11 +19,11 @@ import torch
 from hidemia.benchmarks import plain
 from hidemia.benchmarks.contenders import ENGINES, Feed, installed
 from hidemia.benchmarks.environment import environment
+from hidemia.benchmarks.packaged import add_model, check_weights
 from hidemia.benchmarks.pages import opened, renewed
 from hidemia.benchmarks.report.document import Environment
 from hidemia.benchmarks.timing import Run, interleaved, medians
 from hidemia.export.probes import simulated
-from hidemia.runtime import defaults
 from hidemia.runtime.arguments import positive
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import usable_threads
@@ -163,13 +163,12 @@ def caption(forms: Forms) -> str:
 def main(arguments: list[str]) -> int:
     """Time every FP32 form of the packaged model beside its rivals, and write what was found into docs/."""
     parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
-    parser.add_argument("--client", type=Path, default=Path(defaults.bundle("client")), help="client bundle")
-    parser.add_argument("--server", type=Path, default=Path(defaults.bundle("server")), help="server bundle")
-    parser.add_argument("--weights", type=Path, default=Path("weights/busi"), help="the weights they were made from")
+    add_model(parser)
     parser.add_argument("--rounds", type=positive, default=15, help="(default 15)")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where forms.json and the two pages lie")
     options = parser.parse_args(arguments)
     texts = {page: opened(options.docs / page, "forms") for page in PAGES}  # before the work
+    check_weights(options.weights)
     system, _ = load_weights(options.weights)
     folders = {"client": options.client, "server": options.server}
     times = [

@@ -31,6 +31,7 @@ MODULES = (
 )  # fmt: skip
 PAIR = ("--client", "client", "--server", "server")
 IMAGES = ("--data", "none", "--covers", "none")
+DOCS = str(Path(__file__).parents[2] / "docs")
 WEIGHTS = str(Path(__file__).parents[2] / "weights" / "busi")
 
 
@@ -64,6 +65,7 @@ def refused(module, arguments, capsys) -> tuple[int, str]:
         (integrity, (*PAIR, *IMAGES, "--page", "page.md"), 2, "page.md: expected a page with marks"),
         (integrity, (*PAIR, *IMAGES, "--engine", "mine"), 2, "expected one of onnxruntime"),
         (forms, ("--weights", WEIGHTS, "--docs", "none"), 2, "modc.md: expected a page with marks"),
+        (forms, ("--docs", DOCS), 2, "run it from a clone of the repository, or give --weights DIR"),
         (precision, ("--client", "none", "--server", "none"), 2, "none: expected a client bundle"),
         (precision, (*PAIR, *IMAGES), 2, "none: expected"),
         (plain_network, ("--weights", "none", "--data", "none"), 1, "expected a plain network"),
