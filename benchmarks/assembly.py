@@ -16,16 +16,14 @@ from hidemia.benchmarks.environment import environment
 from hidemia.benchmarks.groups import Plan, groups
 from hidemia.benchmarks.latency import parts, power, stages
 from hidemia.benchmarks.measuring import Measuring, limits
-from hidemia.benchmarks.report.document import (
-    Attacks,
-    Environment,
+from hidemia.benchmarks.report.document import Environment, Method, Report
+from hidemia.benchmarks.report.findings import Attacks
+from hidemia.benchmarks.report.measurements import (
     GraphFile,
-    Method,
     Model,
     NetworkCost,
     Picture,
     Power,
-    Report,
     Stage,
     Target,
     Timing,

@@ -21,13 +21,14 @@ from hidemia.benchmarks.attacks.command import found_by
 from hidemia.benchmarks.contenders import ENGINES, Feed, in_onnxruntime, installed
 from hidemia.benchmarks.groups import Plan
 from hidemia.benchmarks.latency import stages
+from hidemia.benchmarks.packaged import add_model, check_weights
 from hidemia.benchmarks.report import markdown, page
 from hidemia.benchmarks.report.compare import comparable, lost, moves
 from hidemia.benchmarks.report.document import FILE_NAME, Report, encode, read
 from hidemia.benchmarks.report.sections import warnings
 from hidemia.benchmarks.timing import Run, interleaved, matrix_product, medians, product_gflops, unsteadiness
 from hidemia.export.probes import real, simulated
-from hidemia.runtime import Server, defaults
+from hidemia.runtime import Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.errors import DataError
@@ -60,12 +61,12 @@ def bench(arguments: list[str]) -> int:
     """Measure speed and cost, and write report.json, report.md and report.html."""
     parser = argparse.ArgumentParser(prog="hidemia bench", description=bench.__doc__)
     parser.add_argument("--quick", action="store_true", help="under five minutes: fewer rounds, batches and threads")
-    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="where the three files go")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/bench"), help="where the three files go (default: build/bench)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on where an interrupted run with this --out stopped")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="print what moved; exit 1 on a regression")
-    parser.add_argument("--client", type=Path, default=defaults.bundle("client"), help="client bundle")
-    parser.add_argument("--server", type=Path, default=defaults.bundle("server"), help="server bundle")
-    parser.add_argument("--weights", type=Path, default=Path("weights/busi"), help="the weights they were made from")
+    add_model(parser)
     parser.add_argument("--data", type=Path, help="medical images; simulated ones without")
     parser.add_argument("--covers", type=Path, help="photos that go with --data")
     parser.add_argument(
@@ -77,6 +78,7 @@ def bench(arguments: list[str]) -> int:
     # Before the work: a wrong file should not cost an hour.
     old = read(options.compare) if options.compare else None
     attacks = found_by(options.attacks) if options.attacks else None
+    check_weights(options.weights)
     system, config = load_weights(options.weights)
     if attacks and attacks.hider != config.name:
         raise DataError(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from hidemia.benchmarks.device import TRIPS, start_up, trips
-from hidemia.benchmarks.pages import renewed
+from hidemia.benchmarks.device import TRIPS, measured
+from hidemia.benchmarks.pages import opened, renewed
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.environment import gather
+from hidemia.training.errors import one_line
 
+PROG = "python -m hidemia.benchmarks.budgets"
 ENGINES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 ROWS = {
     "startup_s": ("import and load, not the first time", "{:.2f} s"),
@@ -32,7 +35,7 @@ def table(figures: Mapping[str, Mapping[str, float]], machine: str) -> list[str]
     """The table and the line above it.
 
     Args:
-        figures: What `device.start_up` and `device.trips` found, by engine.
+        figures: What `device.measured` found, by engine.
         machine: Where, and how busy it was.
     """
     lines = [
@@ -46,14 +49,19 @@ def table(figures: Mapping[str, Mapping[str, float]], machine: str) -> list[str]
     return lines
 
 
-def main(page: Path, backends: list[str]) -> None:
-    """Measure and write the page anew."""
-    text = page.read_text(encoding="utf-8")
-    renewed(text, "budgets", [])  # before the work
+@one_line(PROG)
+def main(arguments: list[str]) -> int:
+    """Measure what a device spends and write it between the marks of a page."""
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
+    parser.add_argument("page", type=Path, help="such as docs/device.md")
+    parser.add_argument("engines", nargs="*", metavar="ENGINE", help=f"(default: {' '.join(ENGINES)})")
+    options = parser.parse_args(arguments)
+    text = opened(options.page, "budgets")
     machine = f"{gather().cpu}, {usable_threads()} threads, load {os.getloadavg()[0]:.1f} before"
-    figures = {backend: {**start_up(backend), **trips(backend)} for backend in backends}
-    page.write_text(renewed(text, "budgets", table(figures, machine)), encoding="utf-8")
+    figures = measured(options.engines or list(ENGINES))
+    options.page.write_text(renewed(text, "budgets", table(figures, machine)), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:] or list(ENGINES))
+    sys.exit(main(sys.argv[1:]))

@@ -6,14 +6,19 @@ writes a ``MODEL_CARD.md`` beside each and the lines between the markers in ``RE
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 import textwrap
 from pathlib import Path
 
-from hidemia.benchmarks.pages import renewed
+from hidemia.benchmarks.pages import opened, renewed
 from hidemia.benchmarks.stories import STORIES, Story
+from hidemia.runtime.errors import DataError
+from hidemia.training.errors import one_line
 from hidemia.training.recipes import RECIPES, Recipe
 
+PROG = "python -m hidemia.benchmarks.card"
 Figures = dict[str, float | int | str]
 
 
@@ -77,7 +82,8 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
         paragraph(
             f"Test split of {story.data}: {figures['n_images']} {story.images}, {figures['covers_per_image']} of the "
             "test covers for each, through the exported bundles and real PNG bytes. The mask's threshold and the "
-            "reply's limits were set on `val`."
+            "reply's limits were set on `val`. The split is that of the `index.csv` that the images came with: "
+            f"{story.splits} for train, val and test; one that `hidemia` draws has twice as many for test."
         )
     }
 
@@ -146,16 +152,21 @@ def lowered(weights: Path) -> dict[str, Figures]:
     return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
 
 
-def main() -> None:
-    """Write every card, and the README's table, which is of the packaged model."""
+@one_line(PROG)
+def main(arguments: list[str]) -> int:
+    """Write every card, and the README's table, which is of the packaged model; in the root of a clone."""
+    argparse.ArgumentParser(prog=PROG, description=main.__doc__).parse_args(arguments)
     weights, readme = Path("weights"), Path("README.md")
-    found = shipped(weights)
+    page, found = opened(readme, "card"), shipped(weights)
+    if "busi" not in found:
+        raise DataError(f"{weights}: expected figures of busi, got none; run it in the root of a clone")
     for name, figures in found.items():
         (weights / name / "MODEL_CARD.md").write_text(
             card(RECIPES[name], STORIES[name], figures, lowered(weights / name))
         )
-    readme.write_text(renewed(readme.read_text(), "card", [table(found["busi"])]))
+    readme.write_text(renewed(page, "card", [table(found["busi"])]), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

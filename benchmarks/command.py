@@ -15,6 +15,7 @@ from hidemia.benchmarks.evaluate import figures, travel
 from hidemia.benchmarks.metrics import dice
 from hidemia.benchmarks.plain_network import plain_figures, plain_travel
 from hidemia.runtime import Client, Server
+from hidemia.runtime.arguments import positive
 from hidemia.runtime.errors import DataError
 from hidemia.runtime.manifest import Precision
 from hidemia.training.data import read_scans
@@ -24,12 +25,12 @@ from hidemia.training.validation import balanced_accuracy
 def evaluate(arguments: list[str]) -> int:
     """Measure a pair of bundles on a split of a data set."""
     parser = argparse.ArgumentParser(prog="hidemia evaluate", description=evaluate.__doc__)
-    parser.add_argument("--client", type=Path, required=True, help="client bundle")
-    parser.add_argument("--server", type=Path, required=True, help="server bundle")
+    parser.add_argument("--client", type=Path, required=True, help="client bundle, such as OUT/client of an export")
+    parser.add_argument("--server", type=Path, required=True, help="server bundle, such as OUT/server of an export")
     parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
     parser.add_argument("--covers", type=Path, required=True, help="any folder of photos")
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
-    parser.add_argument("--covers-per-image", type=int, default=5)
+    parser.add_argument("--covers-per-image", type=positive, default=5, help="(default 5)")
     parser.add_argument("--precision", choices=get_args(Precision), help="of both bundles (default: their first)")
     parser.add_argument("--plain", type=Path, metavar="WEIGHTS", help="a plain network, measured and compared with")
     parser.add_argument("--json", type=Path, help="write the figures here as well")

@@ -20,11 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from hidemia.benchmarks.evaluate import Trips, scores
-from hidemia.runtime.errors import DataError, HidemiaError
+from hidemia.runtime.errors import DataError
+from hidemia.training.errors import one_line
 
 Scored = list[dict[str, Any]]
-"""One a image: its name, its score, and its label where that decides how scores are averaged."""
+"""One for each image: its name, its score, and its label where that decides how scores are averaged."""
 ROUNDS = 10_000
+PROG = "python -m hidemia.benchmarks.compare"
 
 
 def per_image(trips: Trips, threshold: float | None, classes: Sequence[str]) -> Scored:
@@ -41,7 +43,7 @@ def paired_bootstrap(differences: np.ndarray, strata: Sequence[str], rounds: int
     """Mean difference, and the bound above which it lies with 95 %: -> (mean, lower bound).
 
     Args:
-        differences: one an image, (N,), what it scored less what it scored in the other system.
+        differences: one for each image, (N,), what it scored less what it scored in the other system.
         strata: its class, (N,); the mean is over classes of the mean in each, and images are drawn anew class by
             class. All the same where every image counts alike.
         rounds: samples of the bootstrap; they are drawn from seed 0.
@@ -106,23 +108,20 @@ def report(found: dict[str, Any], images: Scored | None, path: Path | None) -> N
     Console(file=sys.stdout).print(table)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@one_line(PROG)
+def main(arguments: list[str]) -> int:
     """Figures over several seeds, and their distance from the plain network."""
-    parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.compare", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="figures of one model, a file a seed")
     parser.add_argument("--plain", type=Path, nargs="+", default=[], help="figures of its plain network, a file a seed")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(arguments)
-    try:
-        runs = [_read(path) for path in options.runs]
-        ours = averaged([run["per_image"] for run in runs])
-        found = spread(runs)
-        if options.plain:
-            found |= compared(ours, averaged([_read(path)["per_image"] for path in options.plain]))
-        report(found, ours, options.json)
-    except HidemiaError as error:
-        sys.stderr.write(f"compare: {error}\n")
-        return error.exit_code
+    runs = [_read(path) for path in options.runs]
+    ours = averaged([run["per_image"] for run in runs])
+    found = spread(runs)
+    if options.plain:
+        found |= compared(ours, averaged([_read(path)["per_image"] for path in options.plain]))
+    report(found, ours, options.json)
     return 0
 
 
@@ -137,4 +136,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ the table of ``docs/determinism.md``.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.demo import landscape, scan
 from hidemia.runtime.engine import DEVICES, EngineSettings, open_engine
 from hidemia.runtime.errors import BundleError, EngineError
+from hidemia.training.errors import one_line
 
+PROG = "python -m hidemia.benchmarks.determinism"
 COUNT = 8
 VERBS = ("hide", "analyze", "recover")
 
@@ -121,10 +124,14 @@ def cell(found: Difference) -> str:
     return text if found.masked is None else f"{text}, {found.masked} mask pixels"
 
 
-def main() -> int:
-    """Print the table; 1 when another process makes other bytes."""
+@one_line(PROG)
+def main(arguments: list[str]) -> int:
+    """Run the packaged bundles in other settings and print how far they differ; 1 when another process does."""
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
+    parser.add_argument("--digest", action="store_true", help="print one hash of a process's results, nothing else")
+    options = parser.parse_args(arguments)
     made = trip(inputs())
-    if sys.argv[1:] == ["--digest"]:
+    if options.digest:
         sys.stdout.write(digest(made) + "\n")
         return 0
     command = (sys.executable, "-m", "hidemia.benchmarks.determinism", "--digest")
@@ -138,4 +145,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

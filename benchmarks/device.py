@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -21,7 +22,9 @@ from hidemia.runtime.demo.process import running
 from hidemia.runtime.demo.scan import simulate
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.transport import Transport
+from hidemia.training.errors import one_line
 
+PROG = "python -m hidemia.benchmarks.device"
 TRIPS = 12
 STARTS = 3
 
@@ -103,12 +106,27 @@ def sheet(cover: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     return np.asarray(np.tile(cover, (1, count, 1)) // 2 + marks, dtype=np.uint8)
 
 
-def main(backends: list[str]) -> None:
-    """Print what each engine costs."""
-    for backend in backends:
-        for name, value in {**start_up(backend), **trips(backend)}.items():
+def measured(backends: list[str]) -> dict[str, dict[str, float]]:
+    """What each engine costs, by its name.
+
+    Raises:
+        EngineError: no such engine, or it is not installed.
+    """
+    for backend in backends:  # here, where it is one line, before a process of its own dies of it
+        Client.load(defaults.bundle("client"), engine=EngineSettings(backend=backend)).close()  # type: ignore[arg-type]
+    return {backend: {**start_up(backend), **trips(backend)} for backend in backends}
+
+
+@one_line(PROG)
+def main(arguments: list[str]) -> int:
+    """Print what a device spends in each engine: start-up, memory, the parts of a trip."""
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
+    parser.add_argument("engines", nargs="*", metavar="ENGINE", help="(default: onnxruntime openvino)")
+    for backend, found in measured(parser.parse_args(arguments).engines or ["onnxruntime", "openvino"]).items():
+        for name, value in found.items():
             sys.stdout.write(f"{backend:12} {name:16} {value:10.3f}\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["onnxruntime", "openvino"])
+    sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 
 from hidemia.benchmarks.report.document import Environment
@@ -27,7 +28,7 @@ def environment(threads: int, root: Path = Path("/")) -> Environment:
         machine=found.architecture,
         cores=found.cores,
         memory_mib=int(memory[1]) // 1024 if len(memory) > 1 else None,
-        os=found.os,
+        os=numbered(found.os),
         python=platform.python_version(),
         versions=versions,
         gpus=[gpu.name for gpu in found.gpus],
@@ -35,6 +36,11 @@ def environment(threads: int, root: Path = Path("/")) -> Environment:
         threads=threads,
         load_before=round(os.getloadavg()[0], 2),
     )
+
+
+def numbered(system: str) -> str:
+    """`Linux 6.8.0-45-generic` -> `Linux 6.8`: what follows tells whose machine it is, and decides no figure."""
+    return re.sub(r"(\d+\.\d+)\S*", r"\1", system)
 
 
 def _first(file: Path) -> str:

@@ -87,7 +87,7 @@ def travel(
 
 
 def figures(trips: Trips, threshold: float | None) -> dict[str, float | int | str]:
-    """The figures of section 4 of the design; ratios in 0..1.
+    """The figures of a split: both photos against the cover, the task, and its controls; ratios in 0..1.
 
     ``control_identity`` is the task's figure when the server answers with the stego itself, ``control_other`` when
     the photo carried another image's secret. Both must be no better than knowing nothing.

@@ -19,19 +19,23 @@ import torch
 from hidemia.benchmarks import plain
 from hidemia.benchmarks.contenders import ENGINES, Feed, installed
 from hidemia.benchmarks.environment import environment
-from hidemia.benchmarks.pages import renewed
+from hidemia.benchmarks.packaged import add_model, check_weights
+from hidemia.benchmarks.pages import opened, renewed
 from hidemia.benchmarks.report.document import Environment
 from hidemia.benchmarks.timing import Run, interleaved, medians
 from hidemia.export.probes import simulated
-from hidemia.runtime import defaults
+from hidemia.runtime.arguments import positive
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.errors import BundleError
 from hidemia.runtime.manifest import Role, Verb
+from hidemia.training.errors import one_line
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
+PROG = "python -m hidemia.benchmarks.forms"
 DOCS = Path(__file__).parents[1] / "docs"
+PAGES: dict[str, tuple[Verb, ...]] = {"modc.md": ("analyze",), "hider.md": ("hide", "recover")}
 BATCHES = {"hide": (1,), "recover": (1,), "analyze": (1, 8)}
 ROLES: dict[Verb, Role] = {"hide": "client", "recover": "client", "analyze": "server"}
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -154,16 +158,17 @@ def caption(forms: Forms) -> str:
     )
 
 
+@one_line(PROG)
 @torch.no_grad()
 def main(arguments: list[str]) -> int:
-    """The command of this module; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.forms", description=__doc__)
-    parser.add_argument("--client", type=Path, default=Path(defaults.bundle("client")), help="client bundle")
-    parser.add_argument("--server", type=Path, default=Path(defaults.bundle("server")), help="server bundle")
-    parser.add_argument("--weights", type=Path, default=Path("weights/busi"), help="the weights they were made from")
-    parser.add_argument("--rounds", type=int, default=15)
+    """Time every FP32 form of the packaged model beside its rivals, and write what was found into docs/."""
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
+    add_model(parser)
+    parser.add_argument("--rounds", type=positive, default=15, help="(default 15)")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where forms.json and the two pages lie")
     options = parser.parse_args(arguments)
+    texts = {page: opened(options.docs / page, "forms") for page in PAGES}  # before the work
+    check_weights(options.weights)
     system, _ = load_weights(options.weights)
     folders = {"client": options.client, "server": options.server}
     times = [
@@ -174,10 +179,9 @@ def main(arguments: list[str]) -> int:
     ]
     forms = Forms(options.rounds, environment(usable_threads()), times)
     (options.docs / "forms.json").write_bytes(msgspec.json.format(msgspec.json.encode(forms), indent=2) + b"\n")
-    for page, verbs in (("modc.md", ("analyze",)), ("hider.md", ("hide", "recover"))):
-        rows = [*table(times, verbs), "", caption(forms)]  # type: ignore[arg-type]
-        file = options.docs / page
-        file.write_text(renewed(file.read_text(), "forms", rows))
+    for page, verbs in PAGES.items():
+        rows = [*table(times, verbs), "", caption(forms)]
+        (options.docs / page).write_text(renewed(texts[page], "forms", rows), encoding="utf-8")
         sys.stdout.write("\n".join(rows) + "\n\n")
     return 0
 

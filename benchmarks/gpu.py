@@ -33,14 +33,19 @@ from hidemia.runtime.errors import EngineError, HidemiaError
 from hidemia.runtime.manifest import VERBS, Graph, Precision
 from hidemia.runtime.photo import fit, load
 from hidemia.runtime.tensorrt_engine import TensorrtEngine
+from hidemia.training.errors import one_line
 
 Image = NDArray[np.uint8]
 
+PROG = "python -m hidemia.benchmarks.gpu"
 CUDA = EngineSettings(backend="tensorrt", device="cuda")
 ORT_CUDA = EngineSettings(device="cuda")
 
 # Loss of PSNR against the cover in dB and least Dice of the masks, against FP32 in ONNX Runtime on the CPU.
 LIMITS: dict[Precision, tuple[float, float]] = {"fp32": (0.1, 0.99), "fp16": (0.1, 0.99), "int8": (1.0, 0.9)}
+
+
+PACKAGED = "a bundle (default: that of the packaged model, busi)"
 
 
 @dataclass
@@ -59,23 +64,29 @@ class Verified:
         return max(self.stego_lost_db, self.reply_lost_db) <= lost and self.agreement >= agreed
 
 
+@one_line(PROG)
 def main(arguments: list[str]) -> int:
     """Build, verify and measure: 0 when all holds, 1 when it does not or there is nothing to check."""
-    parser = Parser("check-gpu", "Check TensorRT on this machine's GPU and write a one-page verdict.")
-    parser.add_argument("--client", type=Path, default=defaults.bundle("client"), metavar="DIR")
-    parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR")
+    parser = Parser("", "Check TensorRT on this machine's GPU and write a one-page verdict.")
+    parser.prog = PROG  # a module, not a verb
+    parser.add_argument("--client", type=Path, default=defaults.bundle("client"), metavar="DIR", help=PACKAGED)
+    parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help=PACKAGED)
     parser.add_argument("--out", type=Path, default=Path("build/check-gpu"), metavar="DIR", help="verdict.md goes here")
     parser.add_argument("--data", type=Path, help="real scans; with --covers. Otherwise simulated ones")
     parser.add_argument("--covers", type=Path, help="real photos; with --data")
-    parser.add_argument("--images", type=positive, default=8, metavar="N")
-    parser.add_argument("--batches", type=lambda text: [positive(part) for part in text.split(",")], default=[1, 8, 32])
+    parser.add_argument("--images", type=positive, default=8, metavar="N", help="pairs to verify with (default: 8)")
+    parser.add_argument(
+        "--batches", type=_batches, default=[1, 8, 32], metavar="1,8,32", help="sizes to measure (default: 1,8,32)"
+    )
     parser.add_argument("--runs", type=positive, default=100, metavar="N", help="of each time (default: 100)")
     options = parser.parse_args(arguments)
+    if (options.data is None) != (options.covers is None):
+        parser.error("--data and --covers go together")
     try:
         tensorrt_binding.load()
         plans.environment_name(environments.gather())
     except EngineError as error:
-        say(f"check-gpu: nothing to check on this machine: {error}")
+        say(f"{PROG}: nothing to check on this machine: {error}")
         return 1
     bundles = {role: Bundle.open(getattr(options, role), role) for role in VERBS}
     size = bundles["client"].manifest.image_size_px
@@ -87,6 +98,10 @@ def main(arguments: list[str]) -> int:
     write(options.out / "verdict.md", text.encode())
     say(text)
     return 0 if all(item.holds for item in verified) else 1
+
+
+def _batches(text: str) -> list[int]:
+    return [positive(part) for part in text.split(",")]
 
 
 def verify(bundles: dict[str, Bundle], precision: Precision, pairs: list[tuple[Image, Image]], out: Path) -> Verified:
@@ -224,8 +239,4 @@ def _dice(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except HidemiaError as error:
-        sys.stderr.write(f"check-gpu: {error}\n")
-        sys.exit(error.exit_code)
+    sys.exit(main(sys.argv[1:]))

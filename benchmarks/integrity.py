@@ -29,12 +29,16 @@ from scipy.stats import beta
 from hidemia.benchmarks import metrics
 from hidemia.benchmarks.evaluate import covers_of, truth_label, truth_mask
 from hidemia.benchmarks.offences import OFFENCES, Image, Visit, other_model
-from hidemia.benchmarks.pages import renewed
+from hidemia.benchmarks.pages import opened, renewed
 from hidemia.runtime import Client, Server, photo, png, similarity
+from hidemia.runtime.arguments import positive
 from hidemia.runtime.engine import EngineSettings
-from hidemia.runtime.errors import ReplyError
+from hidemia.runtime.errors import DataError, ReplyError
 from hidemia.runtime.manifest import Precision
+from hidemia.training.errors import one_line
 from hidemia.training.index import photo_rows, read_rows
+
+PROG = "python -m hidemia.benchmarks.integrity"
 
 Row = dict[str, float | int | None]
 
@@ -72,8 +76,17 @@ def mean(scores: Sequence[float | None]) -> float | None:
 
 
 def visits(client: Client, server: Server, data: Path, covers: Path, split: str, count: int) -> Iterator[Visit]:
-    """The honest trips of a split, ``count`` covers an image; all but the very first, which has none before it."""
+    """The honest trips of a split, ``count`` covers an image; all but the very first, which has none before it.
+
+    Raises:
+        DataError: fewer covers than that, or a single trip. DatasetError: no such split.
+    """
     rows, photos = read_rows(data, split), photo_rows(covers, split)
+    if len(photos) < count or len(rows) * count < 2:
+        raise DataError(
+            f"{covers}: expected {count} covers of split {split!r} for each image and two trips in all, got "
+            f"{len(photos)} covers and {len(rows)} images; change --covers-per-image or add some"
+        )
     size, before = client.image_size_px, None
     # Cover by cover, so that a trip and the one before it share neither secret nor cover.
     for turn in range(count):
@@ -159,20 +172,24 @@ def table(found: dict[str, Row]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+@one_line(PROG)
+def main(arguments: list[str]) -> int:
     """Measure, print the table, write JSON."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    for name in ("client", "server", "data", "covers"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
+    parser.add_argument("--client", type=Path, required=True, help="client bundle, such as OUT/client of an export")
+    parser.add_argument("--server", type=Path, required=True, help="server bundle, such as OUT/server of an export")
+    parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
+    parser.add_argument("--covers", type=Path, required=True, help="any folder of photos")
     parser.add_argument("--other-server", type=Path, help="a server bundle of another model, to answer in its place")
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
-    parser.add_argument("--covers-per-image", type=int, default=16)
-    parser.add_argument("--per-trip", type=int, default=2, help="offences offered on each trip (default 2)")
-    parser.add_argument("--engine", default="onnxruntime")
+    parser.add_argument("--covers-per-image", type=positive, default=16, help="(default 16)")
+    parser.add_argument("--per-trip", type=positive, default=2, help="offences offered on each trip (default 2)")
+    parser.add_argument("--engine", default="onnxruntime", help="(default onnxruntime)")
     parser.add_argument("--precision", choices=get_args(Precision), help="of both bundles (default: their first)")
     parser.add_argument("--json", type=Path, help="write the rates here as well")
     parser.add_argument("--page", type=Path, help="and their table into this page, such as docs/integrity.md")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    page = opened(options.page, "integrity") if options.page else ""
     engine = EngineSettings(backend=options.engine)
     client = Client.load(options.client, precision=options.precision, engine=engine)
     server = Server.load(options.server, precision=options.precision, engine=engine)
@@ -195,9 +212,10 @@ def main() -> None:
         shown = (
             f"Split `{options.split}`, {options.precision or client.manifest.graphs[0].precision}, {options.engine}:"
         )
-        options.page.write_text(renewed(options.page.read_text(), "integrity", [shown, "", text]))
+        options.page.write_text(renewed(page, "integrity", [shown, "", text]), encoding="utf-8")
     sys.stdout.write(text + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -14,7 +14,7 @@ from hidemia.benchmarks.groups import Group, Plan
 from hidemia.benchmarks.latency import rivals, rounds
 from hidemia.benchmarks.latency.rival import Rival
 from hidemia.benchmarks.latency.worker import COPY_BYTES
-from hidemia.benchmarks.report.document import Limit, Timing
+from hidemia.benchmarks.report.measurements import Limit, Timing
 from hidemia.benchmarks.timing import product_gflops, unsteadiness
 from hidemia.export.trained import Trained
 from hidemia.runtime.bundle import Bundle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import torch
@@ -24,7 +25,10 @@ def average_surface_distance_px(prediction: Mask, truth: Mask) -> float:
     if not prediction.any() or not truth.any():
         return math.hypot(*truth.shape)
     one_hot = [torch.from_numpy(np.stack([~mask, mask])[None].astype(np.float32)) for mask in (prediction, truth)]
-    return compute_average_surface_distance(*one_hot, include_background=False, symmetric=True).item()
+    with warnings.catch_warnings():
+        # MONAI 1.5 calls its own deprecated argument.
+        warnings.filterwarnings("ignore", ".*always_return_as_numpy.*", FutureWarning)
+        return compute_average_surface_distance(*one_hot, include_background=False, symmetric=True).item()
 
 
 def accuracy(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

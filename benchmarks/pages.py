@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from hidemia.runtime.errors import DataError
 
 END = "<!-- end of figures -->"
 
@@ -23,3 +26,18 @@ def renewed(page: str, module: str, lines: Sequence[str]) -> str:
     if not mark or not end:
         raise ValueError(f"expected a page with {begin(module)} and {END}, got one without; put them where it belongs")
     return "\n".join([before + mark, "", *lines, "", end + after])
+
+
+def opened(page: Path, module: str) -> str:
+    """The text of a page that can take the lines of a module; to be called before the work.
+
+    Raises:
+        DataError: it is not there, or lacks the marks.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+        renewed(text, module, [])
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(f"{page}: expected a page with marks for figures, got: {why}") from None
+    return text

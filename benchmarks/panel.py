@@ -14,6 +14,7 @@ from hidemia.benchmarks.evaluate import covers_of, load_photo, truth_mask
 from hidemia.benchmarks.table_command import bench_of, bench_options, chosen_of, model_of
 from hidemia.benchmarks.tables import TABLES
 from hidemia.runtime import photo
+from hidemia.runtime.arguments import positive
 from hidemia.runtime.errors import DataError
 from hidemia.training.index import photo_rows, read_rows
 from hidemia.training.weights import load_weights
@@ -26,7 +27,7 @@ def figure(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="hidemia figure", description=figure.__doc__)
     parser.add_argument("number", type=int, choices=[4])
     bench_options(parser)
-    parser.add_argument("--images", type=int, default=3, help="rows, evenly spread over the split (default 3)")
+    parser.add_argument("--images", type=positive, default=3, help="rows, evenly spread over the split (default 3)")
     options = parser.parse_args(arguments)
     bench = bench_of(parser, options)
     model = model_of(options.data)

@@ -42,7 +42,7 @@ COLUMNS = {
     "busi": "BUSI", "kvasir": "Kvasir-SEG", "teeth": "ChildDental", "cells": "SIPaKMeD", "ham10000": "DermaMNIST",
     "chestct": "ChestCT",
 }  # fmt: skip
-"""The paper's data sets, by what the folders of ours are called."""
+"""The paper's data sets as it names them, by a word that is looked for in the name of the data's folder."""
 
 
 def table1(column: str | None) -> dict[str, dict[str, float]]:

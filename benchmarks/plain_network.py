@@ -16,10 +16,11 @@ from hidemia.benchmarks import metrics
 from hidemia.benchmarks.compare import per_image, report
 from hidemia.benchmarks.evaluate import Trips, load_photo, truth_label, truth_mask
 from hidemia.runtime import photo
-from hidemia.runtime.errors import HidemiaError
-from hidemia.training.errors import TrainingError
+from hidemia.training.errors import one_line
 from hidemia.training.index import read_rows
 from hidemia.training.plain import PlainConfig, load_plain
+
+PROG = "python -m hidemia.benchmarks.plain_network"
 
 
 @torch.no_grad()
@@ -58,23 +59,20 @@ def plain_figures(trips: Trips, config: PlainConfig) -> dict[str, float]:
     return {measure.__name__: measure(probabilities, labels) for measure in measures}
 
 
-def main(arguments: list[str] | None = None) -> int:
+@one_line(PROG)
+def main(arguments: list[str]) -> int:
     """Measure a plain network on a split of a data set."""
-    parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.plain_network", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="the folder that `hidemia train plain-MODEL` wrote")
     parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(arguments)
-    try:
-        trips, config = plain_travel(options.weights, options.data, options.split)
-        found = {"task": config.task, "n_images": len(trips.images), **plain_figures(trips, config)}
-        report(found, per_image(trips, config.threshold, config.classes), options.json)
-    except (HidemiaError, TrainingError) as error:
-        sys.stderr.write(f"plain_network: {error}\n")
-        return error.exit_code
+    trips, config = plain_travel(options.weights, options.data, options.split)
+    found = {"task": config.task, "n_images": len(trips.images), **plain_figures(trips, config)}
+    report(found, per_image(trips, config.threshold, config.classes), options.json)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 
 from hidemia.benchmarks.contenders import ENGINES, installed
 from hidemia.benchmarks.evaluate import figures, travel
-from hidemia.benchmarks.pages import renewed
+from hidemia.benchmarks.pages import opened, renewed
 from hidemia.benchmarks.timing import interleaved, medians
 from hidemia.export.parity import literal
 from hidemia.runtime import Client, Server
+from hidemia.runtime.arguments import positive
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import Arrays, Engine, usable_threads
 from hidemia.runtime.manifest import VERBS, Graph, Role
+from hidemia.training.errors import one_line
 
+PROG = "python -m hidemia.benchmarks.precision"
 PAGE = Path(__file__).parents[1] / "docs" / "precision.md"
 ROUNDS = 9
 
@@ -111,28 +114,31 @@ def photos(graph: Graph) -> dict[str, NDArray[np.uint8]]:
     }
 
 
+@one_line(PROG)
 def main(arguments: list[str]) -> int:
-    """The command of this module; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hidemia.benchmarks.precision", description=__doc__)
-    parser.add_argument("--client", type=Path, required=True, help="client bundle")
-    parser.add_argument("--server", type=Path, required=True, help="server bundle")
+    """What each precision of a pair of bundles loses, weighs and takes; with images, into docs/precision.md."""
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
+    parser.add_argument("--client", type=Path, required=True, help="client bundle, such as OUT/client of an export")
+    parser.add_argument("--server", type=Path, required=True, help="server bundle, such as OUT/server of an export")
     parser.add_argument("--data", type=Path, help="medical images; without them only sizes and times are printed")
-    parser.add_argument("--covers", type=Path, help="photos")
-    parser.add_argument("--covers-per-image", type=int, default=1)
+    parser.add_argument("--covers", type=Path, help="any folder of photos; with --data")
+    parser.add_argument("--covers-per-image", type=positive, default=1, help="(default 1)")
     parser.add_argument("--tensorrt", action="store_true", help="the graphs for TensorRT, as they are written")
     options = parser.parse_args(arguments)
+    if (options.data is None) != (options.covers is None):
+        parser.error("--data and --covers go together")
+    if options.tensorrt and options.data is None:
+        parser.error("--tensorrt needs --data and --covers")
+    where = (options.client, options.server, options.data, options.covers, options.covers_per_image)
+    place = "precision --tensorrt" if options.tensorrt else "precision"
+    page = opened(PAGE, place) if options.data else ""
     if options.tensorrt:
-        if not (options.data and options.covers):
-            parser.error("--tensorrt needs --data and --covers")
-        rows = tensorrt_table(options.client, options.server, options.data, options.covers, options.covers_per_image)
-        PAGE.write_text(renewed(PAGE.read_text(), "precision --tensorrt", rows))
-        sys.stdout.write("\n".join(rows) + "\n")
-        return 0
-    rows = speed_table([(options.client, "client"), (options.server, "server")])
-    if options.data and options.covers:
-        found = figures_table(options.client, options.server, options.data, options.covers, options.covers_per_image)
-        rows = [*found, "", *rows]
-        PAGE.write_text(renewed(PAGE.read_text(), "precision", rows))
+        rows = tensorrt_table(*where)
+    else:
+        rows = [*figures_table(*where), ""] if options.data else []
+        rows += speed_table([(options.client, "client"), (options.server, "server")])
+    if options.data:
+        PAGE.write_text(renewed(page, place, rows), encoding="utf-8")
     sys.stdout.write("\n".join(rows) + "\n")
     return 0
 

@@ -13,6 +13,7 @@ class Story:
         what: What the model does, in a few words.
         data: The data set, as the command lines call it.
         images: What the test images are.
+        splits: How many are in train, val and test, of how many.
         bundles: The folder of the client's and the server's bundle.
         trained: On what, and on which machine.
         command: How it was trained.
@@ -23,6 +24,7 @@ class Story:
     what: str
     data: str
     images: str
+    splits: str
     bundles: str
     trained: str
     command: str
@@ -35,6 +37,7 @@ STORIES = {
         what="Breast lesions in ultrasound",
         data="BUSI",
         images="images with a lesion",
+        splits="454 / 65 / 64 of 647",
         bundles="runtime/bundles/busi",
         trained=(
             "454 images of BUSI and 120 simulated scans (`python -m hidemia.runtime.demo.scan --count 120 --seed "
@@ -57,6 +60,7 @@ STORIES = {
         what="Polyps in endoscopy",
         data="Kvasir-SEG",
         images="images with a polyp",
+        splits="698 / 100 / 100 of 1,000",
         bundles="build/bundles/kvasir",
         trained=(
             "698 images of Kvasir-SEG, 512 photos (BSDS500 and COCO) as covers, from the weights of busi. Kvasir-SEG "

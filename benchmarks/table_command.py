@@ -12,6 +12,7 @@ from hidemia.benchmarks import paper
 from hidemia.benchmarks.cells import Bench, Budget
 from hidemia.benchmarks.plain_network import plain_figures, plain_travel
 from hidemia.benchmarks.tables import TABLES, Rows, markdown, printed
+from hidemia.runtime.arguments import positive
 from hidemia.training.index import read_index
 from hidemia.training.recipes import ModelConfig
 
@@ -22,8 +23,10 @@ def table(arguments: list[str]) -> int:
     parser.add_argument("number", type=int, choices=sorted(TABLES))
     bench_options(parser)
     parser.add_argument(
-        "--column", choices=sorted(paper.COLUMNS), help="the paper's column to show (default: by the folder)"
-    )
+        "--column", choices=sorted(paper.COLUMNS),
+        help="Table 1: whose figures of the paper stand beside yours (default: the first of these words, in the "
+        "paper's order, that the name of the --data folder has in it; none where there is no such word)",
+    )  # fmt: skip
     parser.add_argument("--plain", type=Path, metavar="WEIGHTS", help="Table 1: a plain network to stand beside")
     options = parser.parse_args(arguments)
     bench = bench_of(parser, options)
@@ -58,7 +61,7 @@ def bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rival-width", type=int, help="of the rivals' first level, a multiple of 4 (default: theirs)")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these rows")
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
-    parser.add_argument("--covers-per-image", type=int, default=5)
+    parser.add_argument("--covers-per-image", type=positive, default=5, help="(default 5)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hidemia.benchmarks.report.document import Target
+from hidemia.benchmarks.report.measurements import Target
 from hidemia.benchmarks.timing import best
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.benchmarks.metrics import dice
-from hidemia.benchmarks.report.document import Picture, Visibility
+from hidemia.benchmarks.report.measurements import Picture, Visibility
 from hidemia.export.probes import Probe, simulated
 from hidemia.runtime import Client, Server, png, similarity
 from hidemia.runtime.demo.picture import amplified

@@ -1,4 +1,4 @@
-"""The three verbs, and a plain network, as graphs: uint8 photos in and out, everything else inside.
+"""The three verbs as graphs: uint8 photos in and out, everything else inside.
 
 Each is a thin wrapper around trained networks, traced to ONNX by `hidemia.export.writing`. Photos are
 (batch, height, width, 3) RGB, so that a device in any language feeds pixels and gets pixels. They are cast to float
@@ -18,7 +18,7 @@ from hidemia.export.hider import DeployedHider, HiderForm
 from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import to_uint8
 from hidemia.training.invertible import InvertibleHider
-from hidemia.training.roles import AnyAnalyzer, AnyHider, AnyPlain
+from hidemia.training.roles import AnyAnalyzer, AnyHider
 from hidemia.training.seal import agreement
 from hidemia.training.system import System
 
@@ -67,17 +67,6 @@ class Analyze(nn.Module):
 
     def forward(self, stego: Tensor) -> Tensor:
         return pixels_out(self.analyzer(pixels_in(stego)))
-
-
-class Plain(nn.Module):
-    """secret -> probability, by a plain network: (B, H, W) of a mask or (B, K) of classes, float32."""
-
-    def __init__(self, network: AnyPlain) -> None:
-        super().__init__()
-        self.network = folded(network)
-
-    def forward(self, secret: Tensor) -> Tensor:
-        return self.network.probabilities(pixels_in(secret))
 
 
 class Recover(nn.Module):

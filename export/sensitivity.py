@@ -9,12 +9,9 @@ another one. It takes minutes; run it again after training.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -23,57 +20,20 @@ from onnx import ModelProto
 
 from hidemia.export import calibration
 from hidemia.export.calibration import Calibration, Effect, GraphCalibration, collect, save, weights_sha256
+from hidemia.export.choice import Choice
+from hidemia.export.effects import VERBS, Model, Remembered, measured
 from hidemia.export.nodes import simplified
-from hidemia.export.parity import BACKENDS, LITERAL, engines, literal, runner
+from hidemia.export.parity import BACKENDS, LITERAL, engines
 from hidemia.export.probes import Probes, real
-from hidemia.export.quantize import LAYOUTS, Layout, Range, quantised
+from hidemia.export.quantize import LAYOUTS, Layout, Range
 from hidemia.export.tracing import traced
-from hidemia.export.trip import BUDGETS, Figures, Run, known, losses, travel
-from hidemia.export.variants import convolution_groups
-from hidemia.runtime.errors import HidemiaError
-from hidemia.runtime.manifest import Graph, Verb
-from hidemia.training.errors import TrainingError
+from hidemia.export.trip import Run, travel
+from hidemia.runtime.manifest import Verb
+from hidemia.training.errors import one_line
 from hidemia.training.weights import load_weights
 
-VERBS: tuple[Verb, ...] = ("hide", "analyze", "recover")
+PROG = "python -m hidemia.export.sensitivity"
 RANGE_IMAGES, EFFECT_IMAGES = 24, 6
-MARGIN = 0.8  # share of the budget that the choice may use: other images are not these
-STEP = 0.25  # share of a graph's noise that one step takes out
-
-
-@dataclass(frozen=True)
-class Model:
-    """The FP32 graphs of a model, what runs them, and their ranges, each by verb; `everywhere` by engine first.
-
-    What is for TensorRT runs in one engine, as it is written.
-    """
-
-    graphs: dict[Verb, ModelProto]
-    entries: dict[Verb, Graph]
-    everywhere: dict[str, dict[Verb, Run]]
-    ranges: dict[Verb, dict[str, Range]]
-    threshold: float | None
-    layout: Layout = "cpu"
-
-    @property
-    def runs(self) -> dict[Verb, Run]:
-        """In the first engine."""
-        return next(iter(self.everywhere.values()))
-
-    def rounded(self, verb: Verb, convolutions: set[str]) -> Run:
-        """A graph with these convolutions in 8 bits, in the first engine."""
-        return (runner if self.layout == "cpu" else literal)(self._rounded(verb, convolutions))
-
-    def rounded_everywhere(self, verb: Verb, convolutions: set[str]) -> dict[str, Run]:
-        """The same in every engine: each rounds in places of its own."""
-        if self.layout == "tensorrt":
-            return {LITERAL: self.rounded(verb, convolutions)}
-        return engines(self._rounded(verb, convolutions), self.entries[verb])
-
-    def _rounded(self, verb: Verb, convolutions: set[str]) -> bytes:
-        made = quantised(self.graphs[verb], self.ranges[verb], convolutions, self.layout)
-        data: bytes = made.SerializeToString()
-        return data
 
 
 def calibrate(
@@ -174,142 +134,10 @@ def ranges_of(
     return {verb: collect(graphs[verb], feeds[verb], layout) for verb in VERBS}
 
 
-def measured(
-    model: Model, verb: Verb, probes: Probes, reference: Figures, found: list[NDArray[Any]]
-) -> Iterator[Effect]:
-    """The effect of each group of a graph's convolutions."""
-    probes = known(probes, found, model.threshold)
-    for group, names in convolution_groups(model.graphs[verb]).items():
-        noise = Noise(model.runs[verb], model.rounded(verb, set(names)), 1 if verb != "recover" else 1000)
-        got, _ = travel(model.runs | {verb: noise}, probes, model.threshold)
-        yield Effect(
-            group=group,
-            convolutions=len(names),
-            noise=_digits(noise.mean),
-            stego_psnr_db=_digits(reference.stego_psnr_db - got.stego_psnr_db),
-            reply_psnr_db=_digits(reference.reply_psnr_db - got.reply_psnr_db),
-            task_points=_digits(100 * (reference.task - got.task)),
-        )
-
-
-class Noise:
-    """A graph that runs beside its FP32 reference, and the mean square of the difference of their first outputs."""
-
-    def __init__(self, reference: Run, rounded: Run, unit: float) -> None:
-        self._reference, self._rounded, self._unit = reference, rounded, unit
-        self._errors: list[float] = []
-
-    def __call__(self, feed: Mapping[str, NDArray[np.uint8]]) -> list[NDArray[Any]]:
-        expected, got = self._reference(feed), self._rounded(feed)
-        difference = (expected[0].astype(np.float32) - got[0].astype(np.float32)) * self._unit
-        self._errors.append(float(np.mean(np.square(difference))))
-        return got
-
-    @property
-    def mean(self) -> float:
-        """In the unit's square."""
-        return float(np.mean(self._errors))
-
-
-class Remembered:
-    """A graph that computes each input once: the FP32 half of most trips is the same."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._known = run, dict[bytes, list[NDArray[Any]]]()
-
-    def __call__(self, feed: Mapping[str, NDArray[np.uint8]]) -> list[NDArray[Any]]:
-        key = hashlib.sha256(b"".join(value.tobytes() for value in feed.values())).digest()
-        if key not in self._known:
-            self._known[key] = self._run(feed)
-        return self._known[key]
-
-
-class Choice:
-    """Which groups stay in FP32: from everything rounded, the noisiest are left out until the losses fit.
-
-    Which graph they are taken from follows from the worst figure: the hider alone can spoil the stego, the task is
-    spoilt by the graph that costs most of it when it alone is rounded.
-
-    Attributes:
-        full: the groups so far, by verb.
-    """
-
-    def __init__(self, model: Model, effects: Mapping[Verb, list[Effect]], probes: Probes) -> None:
-        self.full: dict[Verb, list[str]] = {verb: [] for verb in VERBS}
-        self._model, self._effects = model, effects
-        self._reference: dict[str, Figures] = {}
-        for name, runs in model.everywhere.items():
-            self._reference[name], found = travel(runs, probes, model.threshold)
-            if runs is model.runs:
-                probes = known(probes, found, model.threshold)
-        self._probes = probes
-
-    def make(self) -> Iterator[str]:
-        """Choose; yields a line for each step."""
-        alone = {}
-        for verb in VERBS:
-            alone[verb] = self._losses(verb)
-            yield f"{verb} alone in int8: {_shares(alone[verb])} of the budget on {len(self._probes)} images"
-        suspects: dict[str, list[Verb]] = {
-            "stego_psnr_db": ["hide"],
-            "reply_psnr_db": ["analyze", "hide"],
-            "task": sorted(VERBS, key=lambda verb: -alone[verb]["task"]),
-            "sealed": sorted(VERBS, key=lambda verb: -alone[verb]["sealed"]),
-        }
-        while True:
-            shares = self._losses(*VERBS)
-            yield f"all in int8: {_shares(shares)} of the budget"
-            worst = max(shares, key=lambda name: shares[name])
-            open_to = [verb for verb in suspects[worst] if self._left(verb)]
-            if shares[worst] <= MARGIN or not open_to:
-                return
-            verb = open_to[0]
-            groups = self._noisiest(verb)
-            self.full[verb] += groups
-            yield f"left in FP32 for {worst}: {', '.join(groups)} of {verb}"
-
-    def _losses(self, *verbs: Verb) -> dict[str, float]:
-        """Shares of the budget that are used when these graphs are rounded as far as is chosen, in the worst engine."""
-        rounded = {verb: self._model.rounded_everywhere(verb, self._convolutions(verb)) for verb in verbs}
-        worst: dict[str, float] = {}
-        for name, runs in self._model.everywhere.items():
-            mine = runs | {verb: everywhere[name] for verb, everywhere in rounded.items()}
-            got, _ = travel(mine, self._probes, self._model.threshold)
-            for figure, share in losses(self._reference[name], got, BUDGETS["int8"]).items():
-                worst[figure] = max(share, worst.get(figure, share))
-        return worst
-
-    def _convolutions(self, verb: Verb) -> set[str]:
-        groups = convolution_groups(self._model.graphs[verb])
-        return {name for group, names in groups.items() if group not in self.full[verb] for name in names}
-
-    def _left(self, verb: Verb) -> list[Effect]:
-        return [effect for effect in self._effects[verb] if effect.group not in self.full[verb]]
-
-    def _noisiest(self, verb: Verb) -> list[str]:
-        """The fewest groups that make a part of the noise which is left."""
-        left = sorted(self._left(verb), key=lambda effect: -effect.noise)
-        total, taken = sum(effect.noise for effect in left), 0.0
-        groups: list[str] = []
-        for effect in left:
-            if taken >= STEP * total and groups:
-                break
-            taken += effect.noise
-            groups.append(effect.group)
-        return groups
-
-
-def _shares(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {share:+.2f}" for name, share in shares.items())
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.4g}")
-
-
+@one_line(PROG)
 def main(arguments: list[str]) -> int:
-    """The command of this module; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hidemia.export.sensitivity", description=calibrate.__doc__)
+    """Decide on images which convolutions may be rounded to 8 bits, and write it beside the weights."""
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME")
     parser.add_argument("--data", type=Path, required=True, help="medical images with the splits train and val")
     parser.add_argument("--covers", type=Path, required=True, help="photos with the same splits")
@@ -320,13 +148,9 @@ def main(arguments: list[str]) -> int:
         help="renew this alone; the other stays as it is in the file",
     )  # fmt: skip
     options = parser.parse_args(arguments)
-    try:
-        for line in calibrate(**vars(options)):
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
-    except (HidemiaError, TrainingError) as error:
-        sys.stderr.write(f"{parser.prog}: {error}\n")
-        return error.exit_code
+    for line in calibrate(**vars(options)):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
     return 0
 
 

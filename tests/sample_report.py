@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from hidemia.benchmarks.report.document import (
+from hidemia.benchmarks.report.document import Environment, Method, Report
+from hidemia.benchmarks.report.findings import Attacks, Control, Detection, Exposure, Learned
+from hidemia.benchmarks.report.measurements import (
     Agreement,
-    Attacks,
-    Control,
-    Detection,
-    Environment,
-    Exposure,
     GraphFile,
-    Learned,
     Limit,
-    Method,
     Model,
     NetworkCost,
     Picture,
     Power,
-    Report,
     Stage,
     Target,
     Timing,

@@ -113,7 +113,10 @@ class InvertibleHider(AnyHider):
         return cover, secret
 
     def reveal_bands(self, stego: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """All blocks backward, the exact inverse of `hide_bands`: -> (cover bands, secret bands)."""
+        """All blocks backward, the exact inverse of `hide_bands`: -> (cover bands, secret bands).
+
+        For readers, and where the latent is known; `recover` has zeros for it and leaves out what is not wanted.
+        """
         for block in reversed(self.blocks()):
             stego, latent = block.reveal(stego, latent)
         return stego, latent
@@ -138,10 +141,10 @@ class InvertibleHider(AnyHider):
 
 
 def light_ih(growth: int = 32, slope: float = 0.2) -> InvertibleHider:
-    """LightIH: four blocks."""
+    """LightIH by its name in the paper: four blocks. Recipes have it as `HiderConfig`."""
     return InvertibleHider(blocks=4, growth=growth, slope=slope)
 
 
 def hinet() -> InvertibleHider:
-    """HiNet, the teacher: sixteen blocks."""
+    """HiNet, the teacher, by its name: sixteen blocks with the slope of its authors. Recipes have a `HiderConfig`."""
     return InvertibleHider(blocks=16, growth=32, slope=0.01)

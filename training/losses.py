@@ -25,7 +25,10 @@ def percept_loss(reply: Tensor, cover: Tensor) -> Tensor:
 
 
 def total_loss(logits: Tensor, truth: Tensor, reply: Tensor, cover: Tensor, beta1: float, beta2: float) -> Tensor:
-    """L_total of Eq. 8; the paper's weights are 1 and 200."""
+    """L_total of Eq. 8 as it is printed; the paper's weights are 1 and 200.
+
+    For readers: objectives keep the terms apart, see `hidemia.training.algorithm1.FineTune`, so that a log has each.
+    """
     return beta1 * mia_loss(logits, truth) + beta2 * percept_loss(reply, cover)
 
 

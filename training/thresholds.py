@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, read_covers, read_scans, scaled
+from hidemia.training.errors import one_line
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.seal import SEALED, agreement
 from hidemia.training.system import System
@@ -24,6 +25,7 @@ from hidemia.training.validation import dice, psnr_db
 from hidemia.training.weights import load_weights, save_config
 
 CANDIDATES = torch.linspace(0.2, 0.8, 25)
+PROG = "python -m hidemia.training.thresholds"
 MARGIN_DB = 6.0  # below the worst reply of the validation split
 CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 
@@ -96,19 +98,22 @@ def low_limit(once: float, twice: float) -> float | None:
     return round((once + twice) / 2, 3) if once < twice else None
 
 
-def main() -> None:
+@one_line(PROG)
+def main(arguments: list[str]) -> int:
     """Set the thresholds and limits of trained weights anew, on the validation split."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    for name in ("weights", "data", "covers"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
-    options = parser.parse_args()
+    parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
+    parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME; its config.json is renewed")
+    parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
+    parser.add_argument("--covers", type=Path, required=True, help="any folder of photos")
+    options = parser.parse_args(arguments)
     system, model = load_weights(options.weights)
     scans = read_scans(options.data, "val", model.task == "segmentation")
     config = with_thresholds(system, model, scans, read_covers(options.covers, "val", model.image_size_px))
     save_config(config, options.weights)
     for name in ("mask_threshold", *(key for key in dataclasses.asdict(config) if key.startswith("reply_"))):
         sys.stdout.write(f"{name}: {getattr(model, name)} -> {getattr(config, name)}\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hidemia.benchmarks.report.document import Power
+from hidemia.benchmarks.report.measurements import Power
 
 PERIOD_S = 0.1
 IDLE_S = 3.0

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hidemia.benchmarks.latency.rival import Rival
 from hidemia.benchmarks.latency.worker import Ran, Ready
-from hidemia.benchmarks.report.document import Agreement, Timing
+from hidemia.benchmarks.report.measurements import Agreement, Timing
 from hidemia.benchmarks.timing import SETTLE_S
 
 PATIENCE_S = 600.0

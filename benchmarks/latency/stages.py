@@ -15,7 +15,7 @@ import cv2
 import httpx
 
 from hidemia.benchmarks.device import sheet
-from hidemia.benchmarks.report.document import Stage
+from hidemia.benchmarks.report.measurements import Stage
 from hidemia.runtime import Client, CoverPool, photo
 from hidemia.runtime.demo.landscape import photo as landscape
 from hidemia.runtime.demo.process import watched

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
-from hidemia.benchmarks.report.document import Attacks
-from hidemia.benchmarks.report.tables import Table
+from hidemia.benchmarks.report.findings import Attacks
+from hidemia.benchmarks.report.table import Table
 
 
 def controls(attacks: Attacks) -> Table:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hidemia.benchmarks.report.document import Report, Target, Timing
+from hidemia.benchmarks.report.document import Report
+from hidemia.benchmarks.report.measurements import Target, Timing
 from hidemia.benchmarks.report.summary import summary
 
 LIMIT = 0.10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hidemia.benchmarks.report.document import Report
 from hidemia.benchmarks.report.sections import Section, facts, sections, warnings
-from hidemia.benchmarks.report.tables import Table
+from hidemia.benchmarks.report.table import Table
 from hidemia.benchmarks.report.words import HEADLINE
 
 

@@ -6,9 +6,10 @@ import base64
 from html import escape
 from importlib.resources import files
 
-from hidemia.benchmarks.report.document import Picture, Report
+from hidemia.benchmarks.report.document import Report
+from hidemia.benchmarks.report.measurements import Picture
 from hidemia.benchmarks.report.sections import Plot, Section, facts, sections, warnings
-from hidemia.benchmarks.report.tables import Table
+from hidemia.benchmarks.report.table import Table
 from hidemia.benchmarks.report.words import HEADLINE
 
 LONG = 20

@@ -12,7 +12,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from hidemia.benchmarks.report.document import Attacks, Report, Timing
+from hidemia.benchmarks.report.document import Report
+from hidemia.benchmarks.report.findings import Attacks
+from hidemia.benchmarks.report.measurements import Timing
 from hidemia.benchmarks.report.summary import per_second, summary
 
 # Ids are hashed with a random salt unless one is set; text stays text, in a font of whoever reads.

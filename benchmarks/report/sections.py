@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hidemia.benchmarks.report import attacked, plots, tables, words
-from hidemia.benchmarks.report.document import Picture, Report
+from hidemia.benchmarks.report import attacked, costs, plots, tables, times, words
+from hidemia.benchmarks.report.document import Report
+from hidemia.benchmarks.report.measurements import Picture
 from hidemia.benchmarks.report.summary import summary
-from hidemia.benchmarks.report.tables import Table
+from hidemia.benchmarks.report.table import Table
 
 STEADY = 1.2
 VERBS = ("hide", "analyze", "recover")
@@ -115,14 +116,14 @@ def sections(report: Report) -> list[Section]:
             report,
             "trip",
             *_plot(plots.stages(report), "stages of the trip, one after the other, by place"),
-            tables.trip(report),
+            times.trip(report),
         ),
         *(
             _section(
                 report,
                 verb,
                 *_plot(plots.latency(report, verb), f"{verb}: time of every run of every rival"),
-                tables.latency(report, verb),
+                times.latency(report, verb),
             )
             for verb in VERBS
         ),
@@ -131,10 +132,10 @@ def sections(report: Report) -> list[Section]:
             "throughput",
             *(block for verb in VERBS for block in _plot(plots.throughput(report, verb), f"{verb}: images a second")),
         ),
-        _section(report, "limits", tables.limits(report)),
-        _section(report, "files", report.method.counting, tables.graphs(report)),
-        _section(report, "networks", tables.networks(report), *_papers(report)),
-        _section(report, "table7", tables.table7(report)),
+        _section(report, "limits", times.limits(report)),
+        _section(report, "files", report.method.counting, costs.graphs(report)),
+        _section(report, "networks", costs.networks(report), *_papers(report)),
+        _section(report, "table7", costs.table7(report)),
         _section(
             report,
             "visibility",
@@ -189,7 +190,7 @@ def _section(report: Report, name: str, *blocks: str | Table | Plot | Picture) -
 
 
 def _papers(report: Report) -> list[str | Table]:
-    table = tables.papers(report)
+    table = times.papers(report)
     return [words.PAPERS, table] if table.rows else []
 
 

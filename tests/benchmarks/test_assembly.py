@@ -3,7 +3,7 @@ import json
 import msgspec
 
 from hidemia.benchmarks import assembly
-from hidemia.benchmarks.report.document import Model
+from hidemia.benchmarks.report.measurements import Model
 
 
 def test_a_models_figures_are_read_back_without_the_scores_of_single_images(tmp_path):

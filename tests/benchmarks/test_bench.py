@@ -5,7 +5,6 @@ import shutil
 import msgspec
 import pytest
 from rich.console import Console
-from tests.micro import micro_config, micro_system
 from tests.sample_report import attacks
 
 from hidemia.benchmarks import assembly, bench
@@ -13,12 +12,9 @@ from hidemia.benchmarks.attacks import command
 from hidemia.benchmarks.cost import networks
 from hidemia.benchmarks.groups import Group
 from hidemia.benchmarks.report import document, markdown, page
-from hidemia.export.bundles import export_model
-from hidemia.export.probes import simulated
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import DataError
 from hidemia.training.invertible import InvertibleHider
-from hidemia.training.weights import save_weights
 
 TARGETS = [
     "hide_fp32_ort", "hide_fp32_best", "hide_int8_best", "modc_vs_branches", "modc_vs_plain", "peak_share",
@@ -27,12 +23,11 @@ TARGETS = [
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, exported):
     """The command on a model small enough: one group of rivals, one network, one round of each."""
     folder = tmp_path_factory.mktemp("bench")
-    config = micro_config()
-    save_weights(micro_system(config), config, folder / "weights", half=True)
-    export_model(folder / "weights", folder / "micro", simulated(1, 64), public_key=True)
+    shutil.copytree(exported / "weights", folder / "weights")
+    shutil.copytree(exported / "bundles", folder / "micro")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "QUICK_ROUNDS", 1)
         patch.setattr(bench, "IMAGES", 1)

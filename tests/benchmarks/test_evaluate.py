@@ -1,16 +1,15 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
 import pytest
-from tests.micro import micro_config, micro_system
+from tests.micro import micro_config
 
 from hidemia.benchmarks import plain_network
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
 from hidemia.benchmarks.command import evaluate
 from hidemia.benchmarks.evaluate import Trips, covers_of, figures, scores
-from hidemia.export.bundles import export_model
-from hidemia.export.probes import simulated
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import write_dataset
 from hidemia.runtime.errors import DataError
@@ -18,7 +17,6 @@ from hidemia.training.data import read_scans
 from hidemia.training.errors import DatasetError
 from hidemia.training.index import read_rows
 from hidemia.training.plain import PlainConfig, save_plain
-from hidemia.training.weights import save_weights
 
 KEYS = {
     "task", "n_images", "covers_per_image", "stego_psnr_db", "stego_psnr_min_db", "stego_ssim", "reply_psnr_db",
@@ -68,7 +66,7 @@ def test_figures_of_a_classifier():
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory, exported):
     root = tmp_path_factory.mktemp("evaluate")
     write_dataset(root / "data", 6, seed=3)
     rows = (root / "data" / "index.csv").read_text().splitlines()
@@ -81,9 +79,7 @@ def data(tmp_path_factory):
         cv2.imwrite(str(root / "covers" / "images" / f"{i}.png"), photo(i, 80)[:, :, ::-1])
         lines.append(f"images/{i}.png,,,test,")
     (root / "covers" / "index.csv").write_text("\n".join(lines) + "\n")
-    config = micro_config()
-    save_weights(micro_system(config), config, root / "weights", half=True)
-    export_model(root / "weights", root / "bundles", simulated(1, 64), public_key=True)
+    shutil.copytree(exported, root, dirs_exist_ok=True)
     return root
 
 
@@ -165,8 +161,6 @@ def test_an_empty_split_is_an_error(data):
 
 
 def test_an_unreadable_mask_is_named(data, tmp_path):
-    import shutil
-
     shutil.copytree(data / "data", tmp_path / "data")
     row = next(r for r in (tmp_path / "data" / "index.csv").read_text().splitlines() if ",test," in r)
     (tmp_path / "data" / row.split(",")[1]).write_bytes(b"no image")

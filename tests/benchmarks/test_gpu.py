@@ -52,7 +52,7 @@ def test_a_precision_that_lost_too_much(machine, arguments, tmp_path, monkeypatc
 def test_nothing_to_check(machine, arguments, tmp_path, capsys):
     machine.gpu.present = False
     assert gpu.main(arguments) == 1
-    assert capsys.readouterr().out.startswith("check-gpu: nothing to check on this machine: plans: expected a GPU")
+    assert capsys.readouterr().out.startswith(f"{gpu.PROG}: nothing to check on this machine: plans: expected a GPU")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,15 +1,11 @@
 import numpy as np
 import pytest
-from tests.micro import micro_config, micro_system
 from tests.standins.bundles import SIZE, make_bundle
 
 from hidemia.benchmarks import precision
 from hidemia.benchmarks.pages import renewed
-from hidemia.export.bundles import export_model
 from hidemia.export.parity import runner
-from hidemia.export.probes import simulated
 from hidemia.runtime.bundle import Bundle
-from hidemia.training.weights import save_weights
 
 
 @pytest.mark.parametrize("command", ["precision", "precision --tensorrt"])
@@ -37,12 +33,9 @@ def test_the_table_for_tensorrt_needs_images(tmp_path, capsys):
     assert "--tensorrt needs --data and --covers" in capsys.readouterr().err
 
 
-def test_every_graph_is_sized_and_timed(tmp_path, monkeypatch):
+def test_every_graph_is_sized_and_timed(exported, monkeypatch):
     monkeypatch.setattr(precision, "ROUNDS", 1)
-    config = micro_config()
-    save_weights(micro_system(config), config, tmp_path / "weights", half=True)
-    export_model(tmp_path / "weights", tmp_path / "out", simulated(1, 64), public_key=True, precisions=["fp32"])
-    rows = precision.speed_table([(tmp_path / "out" / role, role) for role in ("client", "server")])
+    rows = precision.speed_table([(exported / "bundles" / role, role) for role in ("client", "server")])
     assert rows[0].startswith("| graph | MiB | onnxruntime | openvino |")
     assert [row.split("`")[1] for row in rows[2:]] == [
         "hide.fp32.tiled.onnx", "hide.fp32.onnx", "recover.fp32.tiled.onnx", "recover.fp32.onnx",

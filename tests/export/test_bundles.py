@@ -132,7 +132,7 @@ def test_a_graph_that_one_engine_gets_wrong_is_not_shipped(weights, tmp_path, mo
 
     monkeypatch.setattr(parity, "compile_graph", compiled)
     with pytest.raises(ExportError, match=r"hide\.fp32\.tiled\.onnx in openvino: expected at least 99\.5%"):
-        export_model(weights, tmp_path / "out", simulated(1, 64), public_key=True)
+        export_model(weights, tmp_path / "out", simulated(1, 64), public_key=True, precisions=["fp32"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -152,7 +152,7 @@ def test_an_export_replaces_the_old_bundles_whole(weights, tmp_path):
     out = tmp_path / "out"
     (out / "client").mkdir(parents=True)
     (out / "client" / "stale.onnx").write_bytes(b"old")
-    export_model(weights, out, simulated(1, 64), public_key=False)
+    export_model(weights, out, simulated(1, 64), public_key=False, precisions=["fp32"])
     assert sorted(file.name for file in out.iterdir()) == ["client", "server"]
     assert not (out / "client" / "stale.onnx").exists()
     assert Bundle.open(out / "client", "client").manifest.public_key is False
@@ -161,7 +161,7 @@ def test_an_export_replaces_the_old_bundles_whole(weights, tmp_path):
 
 
 def test_command_prints_the_proof(weights, tmp_path, capsys):
-    assert export(["--weights", str(weights), "--out", str(tmp_path / "out"), "--triton"]) == 0
+    assert export(["--weights", str(weights), "--out", str(tmp_path / "out"), "--precision", "fp32", "--triton"]) == 0
     printed = capsys.readouterr().out
     assert "hide.fp32.onnx" in printed
     assert "openvino" in printed

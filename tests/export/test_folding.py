@@ -9,7 +9,7 @@ from torch import nn
 
 from hidemia.export.bundles import export_model
 from hidemia.export.folding import Affine, FlatGroupNorm, folded, stored, with_norm
-from hidemia.export.graphs import Analyze, Hide, Plain, Recover, pixels_in
+from hidemia.export.graphs import Analyze, Hide, Recover, pixels_in
 from hidemia.export.lint import problems
 from hidemia.export.probes import simulated
 from hidemia.export.proof import identical_share
@@ -36,6 +36,17 @@ ANALYZERS = {
     "cmunext": CMUNeXtConfig(width=2),
 }  # fmt: skip
 TOLERANCE = {"unet": 1e-5, "transunet": 1e-3, "xnet": 1e-3, "cmunext": 1e-5}
+
+
+class Plain(nn.Module):
+    """secret -> probability, by a plain network: how whoever wants one beside the others would export it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = folded(network)
+
+    def forward(self, secret: torch.Tensor) -> torch.Tensor:
+        return self.network.probabilities(pixels_in(secret))
 
 
 def lively(module: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Check 6 of the design's networks, and Eq. 7 against a second, slower way of writing it."""
+"""Algorithm 1: its stages and mixed networks, and Eq. 7 against a second, slower way of writing it."""
 
 import copy
 

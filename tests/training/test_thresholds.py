@@ -123,15 +123,14 @@ def test_the_runtime_measures_what_the_limit_was_set_with() -> None:
     assert with_thresholds(system, model, secrets, dark).reply_max_low_change == low_limit(max(once), min(twice))
 
 
-def test_limits_set_anew(scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_limits_set_anew(scans_folder: Path, covers_folder: Path, tmp_path: Path, capsys) -> None:
     """The command changes the configuration alone, and only what is measured in it."""
     model = micro_config(reply_min_psnr_db=99.0)
     weights = tmp_path / "weights"
     save_weights(micro_system(model), model, weights)
     before = {file.name: file.read_bytes() for file in weights.iterdir()}
     folders = ("--weights", weights, "--data", scans_folder, "--covers", covers_folder)
-    monkeypatch.setattr("sys.argv", ["thresholds", *map(str, folders)])
-    main()
+    assert main([*map(str, folders)]) == 0
     after = {file.name: file.read_bytes() for file in weights.iterdir()}
     assert [name for name in after if after[name] != before[name]] == ["config.json"]
     _, config = load_weights(weights)

@@ -1,7 +1,7 @@
 import pytest
 
 from hidemia.benchmarks.latency import parts
-from hidemia.benchmarks.report.document import Power
+from hidemia.benchmarks.report.measurements import Power
 
 
 def test_a_part_is_made_once_and_then_taken(tmp_path):
