@@ -12,8 +12,8 @@ vectors of AVX-512. Haar is one convolution and one transposed convolution. Noth
                 y = A [(G w) * (B d)]      d: 6 inputs of a row, w: 3 taps, y: 4 outputs
 
             Rows are kept apart as four planes, pixel 4t + p in plane p, from the first Haar to the last; the six
-            points of the transform are groups of one convolution. Measured on two backends, it pays in ONNX Runtime
-            only (docs/hider.md), and only in float32: its inputs span a wider range than pixels do.
+            points of the transform are groups of one convolution. It pays in ONNX Runtime; in OpenVINO hardly for hide
+            and not for recover (docs/hider.md). Only in float32: its inputs span a wider range than pixels do.
 """
 
 from __future__ import annotations

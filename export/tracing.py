@@ -22,7 +22,8 @@ from hidemia.training.seal import TILES
 from hidemia.training.system import System
 
 # Of the graphs that serve, the first of the manifest is taken. In ONNX Runtime on the CPU `tiled` was faster than
-# `direct`, in OpenVINO slower (docs/hider.md), so `tiled` is offered to the first alone. `direct` serves all.
+# `direct`; in OpenVINO it was no slower for hide and slower for recover (docs/hider.md), so `tiled` is offered to the
+# first alone. `direct` serves all.
 HIDER_FORMS: tuple[HiderForm, ...] = ("tiled", "direct")
 ANALYZER_FORMS: tuple[Form, ...] = ("one", "any")
 
