@@ -15,8 +15,9 @@ from hidemia.benchmarks.attacks import page
 from hidemia.benchmarks.attacks.attack import Victim, attack
 from hidemia.benchmarks.attacks.budget import FULL, QUICK
 from hidemia.benchmarks.attacks.means import Means
-from hidemia.benchmarks.report.document import Attacks
-from hidemia.runtime import Client, Server, defaults
+from hidemia.benchmarks.packaged import add_model, check_weights
+from hidemia.benchmarks.report.findings import Attacks
+from hidemia.runtime import Client, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import DataError
@@ -31,9 +32,7 @@ def attacks(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="hidemia attacks", description=attacks.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
     parser.add_argument("--covers", type=Path, required=True, help="any folder of photos")
-    parser.add_argument("--client", type=Path, default=defaults.bundle("client"), help="client bundle")
-    parser.add_argument("--server", type=Path, default=defaults.bundle("server"), help="server bundle")
-    parser.add_argument("--weights", type=Path, default=Path("weights/busi"), help="the weights they were made from")
+    add_model(parser)
     parser.add_argument("--other", type=Path, metavar="WEIGHTS", help="of another training (default: trains a hider)")
     parser.add_argument("--rival", type=Path, action="append", default=[], metavar="WEIGHTS", help="of another hider")
     parser.add_argument("--precision", choices=get_args(Precision), help="of the client (default: its first)")
@@ -46,6 +45,7 @@ def attacks(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.budget is not None and not options.budget >= 0:
         parser.error(f"--budget: expected minutes, 0 or more, got {options.budget:g}")
+    check_weights(options.weights)
     victim = victim_of(options.client, options.server, options.weights, options.precision, options.engine)
     means = Means(options.data, options.covers, options.other, tuple(options.rival))
     if options.page is not None:
