@@ -64,8 +64,8 @@ def test_exit_codes_pass_through(run):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (ImageError("x: bad\n  indeed"), (2, "hidemia work: x: bad indeed\n")),
-        (OtherLayerError("from another layer"), (7, "hidemia work: from another layer\n")),
+        (ImageError("x: bad\n indeed"), (2, "hidemia work: x: bad\\n indeed\n")),
+        (OtherLayerError("from another\n  layer"), (7, "hidemia work: from another layer\n")),
         (KeyboardInterrupt(), (130, "hidemia work: interrupted\n")),
         (
             OSError(28, "No space left on device", "x"),
