@@ -22,10 +22,12 @@ from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import DataError
 from hidemia.runtime.manifest import Precision
+from hidemia.training.errors import one_line
 
 FILE_NAME = "attacks.json"
 
 
+@one_line("hidemia attacks")
 @torch.no_grad()
 def attacks(arguments: list[str]) -> int:
     """Measure what an attacker sees: who detects stego and reply, after how many pairs, and what can be taken out."""
