@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hidemia.benchmarks.report.document import Report
-from hidemia.benchmarks.report.measurements import Target, Timing
+from hidemia.benchmarks.report.measurements import Limit, Target, Timing
 from hidemia.benchmarks.report.summary import summary
 
 LIMIT = 0.10
@@ -74,15 +74,23 @@ def _timings(before: Report, after: Report, limit: float) -> Iterator[Move]:
     old = {timing.key: timing for timing in before.timings if timing.times_ms}
     for timing in after.timings:
         if timing.times_ms and (earlier := old.get(timing.key)):
-            yield from _time(earlier, timing, limit)
-            if earlier.peak_mib and timing.peak_mib:
+            unsteady = max((row.unsteadiness for row in _limits(timing.threads, before, after)), default=1.0)
+            yield from _time(earlier, timing, unsteady - 1, limit)
+            # What PyTorch takes while it compiles is no figure of ours.
+            if earlier.peak_mib and timing.peak_mib and timing.backend != "torch":
                 noise = MEMORY_NOISE * earlier.peak_mib
                 yield from _move(f"{timing.key}, peak", earlier.peak_mib, timing.peak_mib, "MiB", noise, limit)
 
 
-def _time(before: Timing, after: Timing, limit: float) -> Iterator[Move]:
+def _limits(threads: int, *reports: Report) -> list[Limit]:
+    return [row for report in reports for row in report.limits if row.threads == threads]
+
+
+def _time(before: Timing, after: Timing, unsteady: float, limit: float) -> Iterator[Move]:
+    """A median that moved; by as much as the machine's own matrix product strays, any of them may."""
     one, other = summary(before.times_ms), summary(after.times_ms)
-    yield from _move(after.key, one.median, other.median, "ms", one.spread_ms + other.spread_ms, limit)
+    noise = one.spread_ms + other.spread_ms + unsteady * one.median
+    yield from _move(after.key, one.median, other.median, "ms", noise, limit)
 
 
 def _costs(before: Report, after: Report, limit: float) -> Iterator[Move]:

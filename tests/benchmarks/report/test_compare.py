@@ -4,9 +4,13 @@ from tests.sample_report import sample, timing
 
 from hidemia.benchmarks.report.compare import comparable, lost, moves
 
+STEADY, *_ = sample().limits
+STEADY = msgspec.structs.replace(STEADY, threads=2, unsteadiness=1.0)
 
-def of(*rows, **changes):
-    return sample(timings=list(rows), **changes)
+
+def of(*rows, unsteadiness=1.0, **changes):
+    limits = [msgspec.structs.replace(STEADY, unsteadiness=unsteadiness)]
+    return sample(timings=list(rows), limits=limits, **changes)
 
 
 BEFORE = timing(times_ms=(98.0, 99.0, 100.0, 101.0, 102.0))  # median 100, spread 1
@@ -29,6 +33,14 @@ def test_a_time_moves_beyond_its_noise(times, moved, regression):
     assert [move.regression for move in found] == [regression] * moved
 
 
+def test_by_as_much_as_the_machine_strays_nothing_moved():
+    after = timing(times_ms=(109.0, 110.0, 112.0, 112.0, 113.0))  # 12 ms with a noise of 1 + 1 and the machine's
+    assert moves(of(BEFORE, unsteadiness=1.09), of(after))[0].noise == pytest.approx(11)
+    assert not moves(of(BEFORE, unsteadiness=1.11), of(after))
+    assert not moves(of(BEFORE), of(after, unsteadiness=1.11))
+    assert moves(sample(timings=[BEFORE], limits=[]), of(after))
+
+
 def test_a_move_in_one_line():
     (move,) = moves(of(BEFORE), of(timing(times_ms=(109.0, 110.0, 112.0, 112.0, 113.0))))
     assert move.line() == (
@@ -45,6 +57,8 @@ def test_memory_and_costs_count_too():
     (peak,) = moves(of(BEFORE), of(msgspec.structs.replace(BEFORE, peak_mib=150.0)))
     assert (peak.before, peak.after, peak.regression) == (120, 150, True)
     assert not moves(of(BEFORE), of(msgspec.structs.replace(BEFORE, peak_mib=123.0)))
+    eager = msgspec.structs.replace(BEFORE, backend="torch")
+    assert not moves(of(eager), of(msgspec.structs.replace(eager, peak_mib=150.0)))
     graphs = [msgspec.structs.replace(graph, multiply_adds=graph.multiply_adds + 1) for graph in sample().graphs]
     found = moves(sample(), sample(graphs=graphs))
     assert [move.what for move in found] == [f"{graph.path}, multiply adds" for graph in graphs]
