@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from hidemia.benchmarks.report import attacked, costs, plots, tables, times, words
 from hidemia.benchmarks.report.document import Report
@@ -63,10 +64,12 @@ def facts(report: Report) -> list[Fact]:
     startup = next((row for row in report.targets if row.id == "startup_mib" and row.measured is not None), None)
     if startup:
         found.append(Fact(f"{startup.measured:.0f} MiB", "of memory once a client is loaded"))
-    found += _visible(report)
+    found += [*_visible(report), *_detected(report)]
     held = [row.holds for row in report.targets if row.holds is not None]
     if held:
-        found.append(Fact(f"{sum(held)} of {len(held)}", "speed targets held in this run"))
+        others = len(report.targets) - len(held)
+        beside = f"; {others} not measured" if others else ""
+        found.append(Fact(f"{sum(held)} of {len(held)}", f"speed targets held in this run{beside}"))
     return found
 
 
@@ -81,8 +84,21 @@ def _visible(report: Report) -> Iterator[Fact]:
             )
     if isinstance(dice := figures.get("dsc"), float):
         prior = figures.get("location_prior")
-        beside = f"; knowing nothing gives {prior:.2f}" if isinstance(prior, float) else ""
-        yield Fact(f"{dice:.2f} Dice", f"of the recovered outline{beside}")
+        beside = f"; one outline for all images gives {prior:.2f}" if isinstance(prior, float) else ""
+        yield Fact(f"{dice:.2f} Dice", f"of the recovered outline, 1 is perfect{beside}")
+
+
+def _detected(report: Report) -> Iterator[Fact]:
+    """How much the detector finds that finds most, if its controls came out as they must."""
+    if report.attacks is None or not all(control.held for control in report.attacks.controls):
+        return
+    rows = [row for row in report.attacks.detections if row.target == "stego"]
+    if rows:
+        best = max(rows, key=lambda row: (fmean(row.found), -row.pairs))
+        yield Fact(
+            f"{100 * fmean(best.found):.0f} % found",
+            f"of stegos by the best detector, {best.detector}, trained on {best.pairs:,} pairs, at 1 % false alarms",
+        )
 
 
 def warnings(report: Report) -> list[str]:

@@ -30,7 +30,7 @@ TITLES = {
 """Every section, in order; its key is its anchor."""
 
 INTRODUCTIONS = {
-    "targets": "Each is a ratio of medians within this run: a slower machine changes both sides.",
+    "targets": "Those in x and % are ratios of medians within this run: a slower machine changes both sides.",
     "quality": (
         "After the 8-bit PNG, on a test split; worst is the worst single photo. The speed of a wrong engine is worth "
         "nothing: how far each engine is from PyTorch stands beside its times below."

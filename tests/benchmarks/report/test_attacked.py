@@ -5,7 +5,7 @@ from tests.benchmarks.report.test_plots import texts
 from tests.sample_report import attacks, sample
 
 from hidemia.benchmarks.report import attacked, document, markdown, page, plots
-from hidemia.benchmarks.report.sections import sections
+from hidemia.benchmarks.report.sections import facts, sections
 
 
 def named(table):
@@ -23,6 +23,14 @@ def test_detectors_are_means_with_their_spread_and_controls_come_last():
     assert (first["spread"], first["pairs"]) == ("2.0", "2,048")
     assert (second["target"], second["trained on"]) == ("reply", "LSB matching 0.4")
     assert last["attacker knows"] == "control"
+
+
+def test_the_first_screen_says_what_a_detector_finds_if_its_controls_held():
+    held = attacks(controls=[msgspec.structs.replace(control, held=True) for control in attacks().controls])
+    (fact,) = [fact for fact in facts(sample(attacks=held)) if "detector" in fact.what]
+    assert fact.value == "50 % found"  # the mean of 0.25 and 0.75
+    assert "trained on 2,048 pairs" in fact.what
+    assert not any("detector" in fact.what for fact in facts(sample(attacks=attacks())) + facts(sample()))
 
 
 def test_one_control_that_did_not_hold_is_said_of_all():
