@@ -44,8 +44,7 @@ ORT_CUDA = EngineSettings(device="cuda")
 # Loss of PSNR against the cover in dB and least Dice of the masks, against FP32 in ONNX Runtime on the CPU.
 LIMITS: dict[Precision, tuple[float, float]] = {"fp32": (0.1, 0.99), "fp16": (0.1, 0.99), "int8": (1.0, 0.9)}
 
-
-PACKAGED = "a bundle (default: that of the packaged model, busi)"
+PACKAGED = f"a bundle (default: that of the packaged model, {defaults.MODEL})"
 
 
 @dataclass

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hidemia.runtime import EngineError, ImageError, Server
-from hidemia.runtime.engine import EngineSettings
+from hidemia.runtime.engine import EngineSettings, usable_threads
+from hidemia.runtime.server import default_batching
 
 
 def expected(photos):
@@ -16,6 +17,21 @@ def test_one_and_many(server, rng):
     assert np.array_equal(server.analyze(photos), expected(photos))
     assert np.array_equal(server.analyze(photos[0]), expected(photos[0]))
     assert server.image_size_px == 64
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (EngineSettings(), (usable_threads(), 0.0)),
+        (EngineSettings(threads=3), (3, 0.0)),  # a photo for each thread
+        (EngineSettings(backend="openvino", threads=3), (1, 0.0)),  # which takes them in turn
+        (EngineSettings(device="cuda", threads=3), (8, 2.0)),
+        (EngineSettings(backend="tensorrt", device="cuda"), (8, 2.0)),
+        (EngineSettings(backend="openvino", device="gpu"), (8, 2.0)),
+    ],
+)
+def test_how_a_server_batches_unless_told(settings, expected):
+    assert default_batching(settings) == expected
 
 
 @pytest.mark.parametrize("shape", [(63, 64, 3), (64, 64), (0, 64, 64, 3), (2, 64, 64, 4), (2, 32, 32, 3)])
