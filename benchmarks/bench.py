@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,9 @@ from hidemia.benchmarks.packaged import add_model, check_weights
 from hidemia.benchmarks.report import markdown, page
 from hidemia.benchmarks.report.compare import comparable, lost, moves
 from hidemia.benchmarks.report.document import FILE_NAME, Report, encode, read
+from hidemia.benchmarks.report.measurements import Target
 from hidemia.benchmarks.report.sections import warnings
-from hidemia.benchmarks.timing import Run, interleaved, matrix_product, medians, product_gflops, unsteadiness
+from hidemia.benchmarks.timing import Run, bests, interleaved, matrix_product, medians, product_gflops
 from hidemia.export.probes import real, simulated
 from hidemia.runtime import Server
 from hidemia.runtime.bundle import Bundle
@@ -42,6 +43,10 @@ GRID_ROUNDS = 25  # of every rival at batch 1
 IMAGES = 8  # as many as the largest batch
 BEFORE = ("read the scan", "scale")  # stages before a trip whose scan has the network's size
 ENGINE_STAGES = ("hide", "analyze", "recover")
+HIDE_ROWS = (targets.hide_fp32_ort, targets.hide_fp32_best, targets.hide_int8_best)
+ANALYZE_ROWS = (targets.modc_vs_branches, targets.modc_vs_plain)
+
+Rounds = dict[str, list[float]]  # ms by rival, a value a round
 
 
 @dataclass(frozen=True)
@@ -148,32 +153,32 @@ def compared(old: Report, new: Report) -> int:
 @torch.no_grad()
 def measure(subject: Subject) -> SpeedTable:
     """Every row of the speed table, and beside it what it was made of."""
-    hide, gflops, _ = hide_times(subject)
-    analyze = analyze_times(subject)
-    trip_ms, engines_ms = trip_times(subject)
-    one_ms, eight_ms = batch_times(subject)
-    rows = [
-        targets.hide_fp32_ort(hide),
-        targets.hide_fp32_best(hide),
-        targets.hide_int8_best(hide),
-        targets.modc_vs_branches(analyze),
-        targets.modc_vs_plain(analyze),
-        targets.peak_share(hide, hide_multiply_adds(subject.system.hider, subject.secret.shape[0]), gflops),
-        targets.trip_overhead(trip_ms, engines_ms),
-        targets.batch8(one_ms, eight_ms),
-        *targets.startup(*probing.startup(subject.client)),
-        targets.unmeasured("trt_fp16", 3.0, "x", "needs an NVIDIA GPU and TensorRT"),
+    hide, analyze, trip, batch = (take(subject) for take in (hide_times, analyze_times, trip_times, batch_times))
+    multiply_adds = hide_multiply_adds(subject.system.hider, subject.secret.shape[0])
+    rows: list[tuple[Callable[[targets.Times], Target], targets.Times]] = [
+        *((lambda times, row=row: row(medians(times)), hide) for row in HIDE_ROWS),
+        *((lambda times, row=row: row(medians(times)), analyze) for row in ANALYZE_ROWS),
+        (lambda times: targets.peak_share(bests(times), multiply_adds, product_gflops(times["matrix product"])), hide),
+        (lambda times: targets.trip_overhead(*medians(times).values()), trip),
+        (lambda times: targets.batch8(*medians(times).values()), batch),
     ]
-    trip = {"trip": trip_ms, "engines": engines_ms, "batch 1": one_ms, "batch 8": eight_ms}
     return SpeedTable(
-        targets=rows,
-        times_ms={"hide": _rounded(hide), "analyze": _rounded(analyze), "trip": _rounded(trip)},
+        targets=[
+            *(targets.with_spread(row, times) for row, times in rows),
+            *targets.startup(*probing.startup(subject.client)),
+            targets.unmeasured("trt_fp16", 3.0, "x", "needs an NVIDIA GPU and TensorRT"),
+        ],
+        times_ms={
+            "hide": _rounded(medians(hide)),
+            "analyze": _rounded(medians(analyze)),
+            "trip": _rounded(medians(trip) | medians(batch)),
+        },
         rounds=subject.rounds,
     )
 
 
-def hide_times(subject: Subject) -> tuple[dict[str, float], float, float]:
-    """Medians of the hide graphs, plain and ours; the best matrix product of the same rounds, and its unsteadiness."""
+def hide_times(subject: Subject) -> Rounds:
+    """Times of the hide graphs, plain and ours, and of the matrix product in the same rounds."""
     feed = {"secret": subject.secret[None], "cover": subject.cover[None]}
     example = {name: torch.from_numpy(value) for name, value in feed.items()}
     runs: dict[str, Run] = {}
@@ -183,13 +188,11 @@ def hide_times(subject: Subject) -> tuple[dict[str, float], float, float]:
     bundle = Bundle.open(subject.client, "client")
     runs |= _ours(bundle, "hide", feed, subject.threads)
     runs["matrix product"] = matrix_product()
-    times = interleaved(runs, subject.rounds)
-    product = times["matrix product"]
-    return medians(times), product_gflops(product), unsteadiness(product)
+    return interleaved(runs, subject.rounds)
 
 
-def analyze_times(subject: Subject) -> dict[str, float]:
-    """Medians of the whole analyzer: six branches, plain convolutions, ours; every engine."""
+def analyze_times(subject: Subject) -> Rounds:
+    """Times of the whole analyzer: six branches, plain convolutions, ours; every engine."""
     feed = {"stego": subject.cover[None]}
     example = {"stego": torch.from_numpy(subject.cover[None])}
     side = subject.cover.shape[0]
@@ -202,11 +205,11 @@ def analyze_times(subject: Subject) -> dict[str, float]:
         precision, engine = name.split(" ", 1)
         runs[f"{'modc' if precision == 'fp32' else precision} {engine}"] = run
     # They are short: they scatter most and cost least, so a quick run takes them as often.
-    return medians(interleaved(runs, max(subject.rounds, ROUNDS)))
+    return interleaved(runs, max(subject.rounds, ROUNDS))
 
 
-def trip_times(subject: Subject) -> tuple[float, float]:
-    """Medians in ms: a trip on loopback from a scan of the network's size, and the three engines within these trips.
+def trip_times(subject: Subject) -> Rounds:
+    """Times of a trip on loopback from a scan of the network's size, and the three engines within these trips.
 
     Timed apart, the engines took longer than the trip as often as not: on a machine whose rate drifts by a few percent
     the difference of two large times says nothing about a small one.
@@ -215,16 +218,15 @@ def trip_times(subject: Subject) -> tuple[float, float]:
         split = {stage.name: stage.times_ms for stage in stages.stages(trips, subject.rounds)}
     engines = [sum(times) for times in zip(*(split[name] for name in ENGINE_STAGES), strict=True)]
     whole = [sum(times) for times in zip(*(split[name] for name in split if name not in BEFORE), strict=True)]
-    return statistics.median(whole), statistics.median(engines)
+    return {"trip": whole, "engines": engines}
 
 
-def batch_times(subject: Subject) -> tuple[float, float]:
-    """Medians in ms: the server's analysis of one photo, and of a batch of eight."""
+def batch_times(subject: Subject) -> Rounds:
+    """Times of the server's analysis of one photo, and of a batch of eight."""
     eight = np.stack([subject.cover] * 8)
     with Server.load(subject.server) as server:
         runs = {"batch 1": lambda: server.analyze(subject.cover), "batch 8": lambda: server.analyze(eight)}
-        times = medians(interleaved(runs, subject.rounds))
-    return times["batch 1"], times["batch 8"]
+        return interleaved(runs, subject.rounds)
 
 
 def hide_multiply_adds(hider: InvertibleHider, side: int) -> int:

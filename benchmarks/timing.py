@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter, sleep
 
 import numpy as np
@@ -39,9 +39,14 @@ def interleaved(runs: Mapping[str, Run], rounds: int, warm_up: int = 3) -> dict[
     return times
 
 
-def medians(times: Mapping[str, list[float]]) -> dict[str, float]:
+def medians(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The median of every rival, in ms."""
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def bests(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The shortest time of every rival, in ms."""
+    return {name: min(values) for name, values in times.items()}
 
 
 def best(ms: Mapping[str, float], prefix: str) -> tuple[str, float]:
@@ -61,6 +66,6 @@ def unsteadiness(times_ms: list[float]) -> float:
     return statistics.median(times_ms) / min(times_ms)
 
 
-def product_gflops(times_ms: list[float]) -> float:
+def product_gflops(times_ms: Sequence[float]) -> float:
     """The best rate seen, in GFLOP/s: 2 n^3 operations in the shortest time."""
     return 2 * PRODUCT_SIDE**3 / min(times_ms) / 1e6

@@ -12,14 +12,15 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from lightning_fabric import Fabric
 
-from hidemia.training.data import Batch, Place, Scans, hiding_batch, read_covers, read_scans, training_batch
+from hidemia.training.data import Batch, Place, Scans, read_covers, read_scans, spread
 from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
-from hidemia.training.objective import Aids, StageConfig
+from hidemia.training.objective import Aids
 from hidemia.training.plain import matched, vanilla
 from hidemia.training.plain_training import train_plain
+from hidemia.training.pool import Batches
 from hidemia.training.recipes import RECIPES, Recipe
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
@@ -27,6 +28,7 @@ from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
 from hidemia.training.weights import load_weights, save_weights
 
+LOOKED_AT = 200  # most images of val that a stage is judged by, and that thresholds are set on
 PLAIN = {"plain-": matched, "vanilla-": vanilla}  # what a plain network is trained by: prefixes of a recipe's name
 
 
@@ -165,19 +167,20 @@ def run(
         teacher = _released(recipe, start.teacher)
     aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
 
-    def batch_of(config: StageConfig, step: int) -> Batch:
-        if config.objective == "hide":
-            return hiding_batch(scans, photos, config.size_px, config.batch, recipe.seed, step, place)
-        return training_batch(scans, photos, config.size_px, config.batch, recipe.seed, step, place, recipe.balanced)
+    batches = Batches(recipe, scans, photos, system.hider, out, place)
 
+    def batch_of(stage: int, step: int) -> Batch:
+        return fabric.to_device(batches.batch(stage, step))
+
+    looked_at = spread(unseen, LOOKED_AT)
     for number, config in enumerate(recipe.stages, start=1):
         if number < start.stage:
             continue
         stage_system = _taught(system, teacher) if config.teacher else system
         averaged = run_stage(
             OBJECTIVES[config.objective](stage_system, aids, config, teacher),
-            lambda step, config=config: fabric.to_device(batch_of(config, step)),  # type: ignore[misc]
-            partial(validate, scans=unseen, covers=unseen_photos, size_px=max(96, config.size_px)),
+            partial(batch_of, number),
+            partial(validate, scans=looked_at, covers=unseen_photos, size_px=max(96, config.size_px)),
             fabric,
             Checkpoint(out / f"{number}-{config.objective}.pt"),
             recipe.seed,
@@ -187,7 +190,7 @@ def run(
         return system
     save_weights(system, model, out / "weights", half=True)
     rounded, _ = load_weights(out / "weights")
-    save_weights(rounded, with_thresholds(rounded, model, unseen, unseen_photos), out / "weights", half=True)
+    save_weights(rounded, with_thresholds(rounded, model, looked_at, unseen_photos), out / "weights", half=True)
     return rounded
 
 

@@ -46,13 +46,14 @@ class Batch(NamedTuple):
     """What one step sees.
 
     Secrets and covers (B, 3, s, s) float32 in [0, 1]; masks (B, 1, s, s) float32, 0 or 1, or None; labels
-    (B,).
+    (B,); stegos as the secrets where they were made before, see `hidemia.training.pool`, or None.
     """
 
     secrets: Tensor
     covers: Tensor
     masks: Tensor | None
     labels: Tensor
+    stegos: Tensor | None = None
 
 
 def _square(image: np.ndarray, interpolation: int, size_px: int) -> np.ndarray:
@@ -85,6 +86,13 @@ def read_scans(folder: Path, split: str, segmentation: bool) -> Scans:  # noqa: 
         masks = torch.stack([_read_mask(folder, row) for row in rows])
     labels = torch.tensor([names.index(row.get("label") or "") for row in rows])
     return Scans(images, masks, labels, names)
+
+
+def spread(scans: Scans, most: int) -> Scans:
+    """At most so many images, evenly spread over a split."""
+    picks = torch.linspace(0, len(scans.images) - 1, min(most, len(scans.images))).round().long()
+    masks = None if scans.masks is None else scans.masks[picks]
+    return Scans(scans.images[picks], masks, scans.labels[picks], scans.classes)
 
 
 def _check_labels(folder: Path, split: str, rows: list[dict[str, str]], names: tuple[str, ...]) -> None:

@@ -32,6 +32,7 @@ class StageConfig:
         recover_weight: weight of the recovery of the secret, which keeps R an inverse of H.
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
+        pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
         blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
         teacher: whether the stage's hider is the recipe's teacher, and not the student.
         distill_weights: alpha 1 to 3 of Eq. 7.
@@ -53,6 +54,7 @@ class StageConfig:
     recover_weight: float = 1.0
     reconstruct_weight: float = 10.0
     seal_weight: float = 0.0
+    pool: int = 0
     blank: int = 0
     frozen_norms: bool = False
     teacher: bool = False
@@ -97,6 +99,8 @@ class Objective(nn.Module):
         teacher: InvertibleHider | None = None,  # noqa: ARG002 - for those that distil
     ) -> None:
         super().__init__()
+        if config.pool and self.trains_hider:
+            raise ValueError(f"pool: expected 0 for {config.objective!r}, whose hider learns, got {config.pool}")
         self.system, self.aids, self.config = system, aids, config
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:
@@ -122,7 +126,9 @@ class Objective(nn.Module):
 
     def _hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The stego, and the pull that holds it to its cover."""
-        stego = transmit(self.system.hider.hide(batch.secrets, batch.covers))
+        stego = batch.stegos
+        if stego is None:
+            stego = transmit(self.system.hider.hide(batch.secrets, batch.covers))
         return stego, self.config.stego_weight * beyond(F.mse_loss(stego, batch.covers), self.config.stego_limit)
 
     def _truth(self, batch: Batch) -> Tensor:

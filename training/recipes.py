@@ -150,11 +150,15 @@ KVASIR = Recipe(
         StageConfig(
             "answer", steps=280, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
         ),
+        StageConfig("look", steps=2200, batch=8, size_px=224, analyzer_rate=1e-3, pool=2792),
+        StageConfig(
+            "answer", steps=200, batch=4, size_px=224, analyzer_rate=5e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+        ),
     ),
     start="busi",
 )  # fmt: skip
 
-# Two thirds of the lesions are of one class: half of each batch is drawn class by class.
+# Kvasir's hider hides colour. Two thirds of the lesions are of one class: half of each batch is drawn class by class.
 SKIN = Recipe(
     ModelConfig(
         "skin",
@@ -163,12 +167,13 @@ SKIN = Recipe(
         analyzer=AnalyzerConfig(seal=3),
     ),
     (
-        HIDE,
-        StageConfig("read", steps=2500, batch=16, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
-        StageConfig("joint", steps=3000, batch=16, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
-        StageConfig("answer", steps=1000, batch=8, size_px=224, analyzer_rate=4e-4),
-        SEAL,
+        StageConfig("look", steps=1500, batch=16, size_px=128, analyzer_rate=1e-3, pool=7168),
+        StageConfig("look", steps=500, batch=8, size_px=224, analyzer_rate=5e-4, pool=2400),
+        StageConfig(
+            "answer", steps=200, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+        ),
     ),
+    start="kvasir",
     balanced=0.5,
 )  # fmt: skip
 

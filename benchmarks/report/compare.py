@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hidemia.benchmarks.report.document import Report
-from hidemia.benchmarks.report.measurements import Limit, Target, Timing
+from hidemia.benchmarks.report.measurements import Timing
 from hidemia.benchmarks.report.summary import summary
 
 LIMIT = 0.10
 """A regression is a median that grew by more than this share, and by more than the noise."""
 
-MEMORY_NOISE = 0.03
-"""Share by which peak memory may move; it is read once a rival, so that it has no spread of its own."""
+MEMORY_NOISE = 0.05
+"""Share by which peak memory may move; it is read once a rival, and an engine's was seen 3 % apart in two runs."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def moves(before: Report, after: Report, limit: float = LIMIT) -> list[Move]:
     """
     found = list(_costs(before, after, limit))
     if comparable(before, after):
-        found += [*_timings(before, after, limit), *_targets(before.targets, after.targets)]
+        found += [*_timings(before, after, limit), *_targets(before, after)]
     return sorted(found, key=lambda move: not move.regression)
 
 
@@ -74,16 +74,17 @@ def _timings(before: Report, after: Report, limit: float) -> Iterator[Move]:
     old = {timing.key: timing for timing in before.timings if timing.times_ms}
     for timing in after.timings:
         if timing.times_ms and (earlier := old.get(timing.key)):
-            unsteady = max((row.unsteadiness for row in _limits(timing.threads, before, after)), default=1.0)
-            yield from _time(earlier, timing, unsteady - 1, limit)
+            yield from _time(earlier, timing, _unsteady(timing.threads, before, after), limit)
             # What PyTorch takes while it compiles is no figure of ours.
             if earlier.peak_mib and timing.peak_mib and timing.backend != "torch":
                 noise = MEMORY_NOISE * earlier.peak_mib
                 yield from _move(f"{timing.key}, peak", earlier.peak_mib, timing.peak_mib, "MiB", noise, limit)
 
 
-def _limits(threads: int, *reports: Report) -> list[Limit]:
-    return [row for report in reports for row in report.limits if row.threads == threads]
+def _unsteady(threads: int, *reports: Report) -> float:
+    """Share by which the machine's own matrix product strayed in either report."""
+    limits = (row.unsteadiness for report in reports for row in report.limits if row.threads == threads)
+    return max(limits, default=1.0) - 1
 
 
 def _time(before: Timing, after: Timing, unsteady: float, limit: float) -> Iterator[Move]:
@@ -102,14 +103,17 @@ def _costs(before: Report, after: Report, limit: float) -> Iterator[Move]:
                 yield from _move(what, getattr(earlier, name), getattr(graph, name), "", 0, limit)
 
 
-def _targets(before: Sequence[Target], after: Sequence[Target]) -> Iterator[Move]:
-    """Rows of the speed table that held and do not any more, or the other way round."""
-    old = {row.id: row for row in before}
-    for row in after:
+def _targets(before: Report, after: Report) -> Iterator[Move]:
+    """Rows of the speed table that held and do not any more, or the other way round, beyond their noise."""
+    unsteady = _unsteady(before.environment.threads, before, after)
+    old = {row.id: row for row in before.targets}
+    for row in after.targets:
         earlier = old.get(row.id)
         if earlier is None or earlier.measured is None or row.measured is None or earlier.holds == row.holds:
             continue
-        yield Move(f"target {row.id}", earlier.measured, row.measured, row.unit, 0, bool(earlier.holds))
+        noise = (earlier.spread or 0) + (row.spread or 0) + unsteady * earlier.measured
+        if abs(row.measured - earlier.measured) > noise:
+            yield Move(f"target {row.id}", earlier.measured, row.measured, row.unit, noise, bool(earlier.holds))
 
 
 def _move(what: str, before: float, after: float, unit: str, noise: float, limit: float) -> Iterator[Move]:

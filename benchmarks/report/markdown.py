@@ -10,7 +10,7 @@ from hidemia.benchmarks.report.words import HEADLINE
 
 def render(report: Report) -> str:
     """The report as Markdown; plots and pictures are on the page beside it."""
-    lines = [f"# HideMIA: what it costs and how visible it is ({report.model})", "", HEADLINE, ""]
+    lines = [f"# HideMIA: what it costs and how visible it is (model {report.model})", "", HEADLINE, ""]
     lines += [f"- **{fact.value}** {fact.what}" for fact in facts(report)]
     lines += ["", *(f"> {warning}\n" for warning in warnings(report))]
     for section in sections(report):

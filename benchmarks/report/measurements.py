@@ -16,6 +16,9 @@ class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A row of the speed table; see `hidemia.benchmarks.targets`.
 
     ``measured`` and ``holds`` are None where this machine or bundle cannot tell, with the reason.
+
+    Attributes:
+        spread: Half of the range in which 90 % of `measured` lie when rounds are drawn anew from those there were.
     """
 
     id: str
@@ -24,6 +27,7 @@ class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
     unit: str
     holds: bool | None
     reason: str | None = None
+    spread: float | None = None
 
 
 class Limit(Struct, frozen=True, kw_only=True):

@@ -14,9 +14,10 @@ def targets(report: Report) -> Table:
     rows = []
     for row in report.targets:
         measured = "-" if row.measured is None else f"{row.measured:g}"
+        spread = "-" if row.spread is None else f"{row.spread:g}"
         verdict = {True: "holds", False: "missed", None: f"not measured: {row.reason}"}[row.holds]
-        rows.append([row.id, verdict, measured, f"{row.target:g}", row.unit, MEANING.get(row.id, "")])
-    return Table(["id", "verdict", "measured", "target", "unit", "what"], rows, frozenset({2, 3}))
+        rows.append([row.id, verdict, measured, spread, f"{row.target:g}", row.unit, MEANING.get(row.id, "")])
+    return Table(["id", "verdict", "measured", "spread", "target", "unit", "what"], rows, frozenset({2, 3, 4}))
 
 
 MEANING = {
@@ -32,6 +33,9 @@ MEANING = {
     "startup_mib": "resident memory after that, at most",
     "trt_fp16": "TensorRT FP16 against ONNX Runtime CUDA FP32, at least",
 }
+
+
+TASKS = {"dsc": "Dice", "balanced_accuracy": "balanced accuracy"}
 
 
 def environment(report: Report) -> Table:
@@ -55,7 +59,7 @@ def quality(report: Report) -> Table:
     rows = []
     for model in report.models:
         figures = model.figures
-        task = next((f"{name} {figures[name]:.3f}" for name in ("dsc", "balanced_accuracy") if name in figures), "")
+        task = next((f"{words} {figures[name]:.3f}" for name, words in TASKS.items() if name in figures), "")
         rows.append(
             [
                 model.name,

@@ -5,7 +5,8 @@ from __future__ import annotations
 HEADLINE = (
     "HideMIA hides a medical scan inside an ordinary photo on the imaging device. A server analyses the photo without "
     "ever extracting the scan, and answers with another photo. The device finds the result in it. Whoever looks at the "
-    "wire or at the server's disk sees photos. This page says what that costs on one machine, and how visible it is."
+    "wire or at the server's disk sees photos. This page says what that costs on one machine, and how visible it is. "
+    "The ordinary photo is the cover; with the scan in it, it is the stego; what the server answers with is the reply."
 )
 
 TITLES = {
@@ -30,7 +31,12 @@ TITLES = {
 """Every section, in order; its key is its anchor."""
 
 INTRODUCTIONS = {
-    "targets": "Those in x and % are ratios of medians within this run: a slower machine changes both sides.",
+    "targets": (
+        "Those in x and % are ratios of medians within this run (peak_share: of bests): a slower machine changes both "
+        "sides. Spread is half of the range of 90 % of what comes out when its rounds are drawn anew. The plain export "
+        "is the network as PyTorch writes it to ONNX. MoDC, the paper's mixture of difference convolutions, is six "
+        "convolutions as printed, and one as deployed here."
+    ),
     "quality": (
         "After the 8-bit PNG, on a test split; worst is the worst single photo. The speed of a wrong engine is worth "
         "nothing: how far each engine is from PyTorch stands beside its times below."
@@ -76,8 +82,6 @@ PAPERS = (
     "The same networks with random weights, exported by torch.onnx.export as they are, between the 8-bit photos of a "
     "trip, in ONNX Runtime at its defaults. Recover takes two photos: what was sent, and the reply."
 )
-
-ALONE = "Cost against quality is drawn where figures of two models or more are there."
 
 METHOD = [
     (

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from hidemia.benchmarks import targets
-from hidemia.benchmarks.timing import best, interleaved, medians, product_gflops, unsteadiness
+from hidemia.benchmarks.timing import best, bests, interleaved, medians, product_gflops, unsteadiness
 
 HIDE = {"plain onnxruntime": 180.0, "fp32 onnxruntime": 120.0, "fp32 openvino": 90.0, "matrix product": 40.0}
 
@@ -38,10 +38,24 @@ def test_other_rows():
     assert targets.trip_overhead(112.0, 100.0).holds is True
     assert targets.trip_overhead(116.0, 100.0).holds is False
     assert targets.batch8(10.0, 160.0).measured == 0.5
-    assert [row.holds for row in targets.startup(0.4, 201.0)] == [True, False]
+    assert [row.holds for row in targets.startup([0.4, 0.3, 0.6], [201.0] * 3)] == [True, False]
+
+
+def test_the_spread_of_a_row_is_that_of_its_rounds_drawn_anew():
+    def row(times: targets.Times) -> targets.Target:
+        return targets.batch8(*medians(times).values())
+
+    drifting = {"batch 1": [10.0, 20.0, 30.0], "batch 8": [80.0, 160.0, 240.0]}  # twice as slow, both at once
+    assert targets.with_spread(row, drifting).spread == 0
+    # Of three rounds drawn from these, the median ratio is 1 or 2, each far more often than 5 % of the time.
+    scattered = {"batch 1": [10.0, 10.0, 20.0], "batch 8": [80.0, 80.0, 80.0]}
+    found = targets.with_spread(row, scattered)
+    assert (found.measured, found.spread) == (1.0, 0.5)
+    assert targets.with_spread(row, scattered) == found  # the draws are always the same
 
 
 def test_best_and_medians():
+    assert bests({"a": [3.0, 1.0, 2.0]}) == {"a": 1.0}
     assert best({"a x": 3.0, "a y": 2.0, "b": 1.0}, "a") == ("a y", 2.0)
     assert medians({"a": [1.0, 9.0, 2.0]}) == {"a": 2.0}
     with pytest.raises(ValueError, match="empty"):

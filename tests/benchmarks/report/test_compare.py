@@ -75,6 +75,21 @@ def test_a_target_that_is_missed_now_is_a_regression():
     assert not any(move.regression for move in moves(sample(targets=after), before))
 
 
+def test_within_its_spread_a_target_is_not_missed():
+    row = next(row for row in sample().targets if row.holds)
+    before, after = (
+        msgspec.structs.replace(row, measured=1.55, holds=True, spread=0.06),
+        msgspec.structs.replace(row, measured=1.45, holds=False, spread=0.06),
+    )
+    steady = [msgspec.structs.replace(STEADY, threads=sample().environment.threads)]
+    assert not moves(sample(targets=[before], limits=steady), sample(targets=[after], limits=steady))
+    worse = msgspec.structs.replace(after, measured=1.4)
+    (move,) = moves(sample(targets=[before], limits=steady), sample(targets=[worse], limits=steady))
+    assert (move.regression, move.noise) == (True, pytest.approx(0.12))
+    restless = [msgspec.structs.replace(steady[0], unsteadiness=1.1)]  # 0.155 more
+    assert not moves(sample(targets=[before], limits=steady), sample(targets=[worse], limits=restless))
+
+
 def test_times_of_another_machine_are_not_compared():
     other = sample(environment=msgspec.structs.replace(sample().environment, processor="another"))
     slow = msgspec.structs.replace(other, timings=[timing(times_ms=(900.0, 901.0))])

@@ -1,0 +1,134 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tests.training.test_command import MICRO
+
+from hidemia.training import pool as pools
+from hidemia.training.channel import transmit
+from hidemia.training.command import run
+from hidemia.training.data import Batch, Scans, spread
+from hidemia.training.objective import Aids, StageConfig
+from hidemia.training.pool import PART, pool_of
+from hidemia.training.stages import OBJECTIVES
+
+
+def batch_of(number: int) -> Batch:
+    draw = torch.Generator().manual_seed(number)
+    levels = [torch.randint(256, (PART, 3, 16, 16), generator=draw) / 255 for _ in range(2)]
+    masks = torch.rand(PART, 1, 16, 16, generator=draw).round()
+    return Batch(*levels, masks, torch.arange(PART) + PART * number)
+
+
+@pytest.fixture
+def hider(tiny_system, shake):
+    return shake(tiny_system().hider, std=0.02)
+
+
+def test_a_pool_holds_what_hiding_would_have_given(hider, tmp_path: Path) -> None:
+    found = pool_of(hider, batch_of, 20, tmp_path)
+    assert len(found) == 20
+    seen = found.batch(20, seed=0, step=0)
+    assert seen.labels.sort().values.tolist() == list(range(20))
+    drawn = [batch_of(number) for number in range(2)]
+    for i, label in enumerate(seen.labels.tolist()):
+        source = Batch(*(value[label % PART] for value in drawn[label // PART][:4]))
+        torch.testing.assert_close(seen.secrets[i], source.secrets, atol=1e-6, rtol=0)
+        torch.testing.assert_close(seen.covers[i], source.covers, atol=1e-6, rtol=0)
+        assert torch.equal(seen.masks[i], source.masks)
+        with torch.no_grad():
+            stego = transmit(hider.hide(source.secrets[None], source.covers[None]))[0]
+        assert (seen.stegos[i] - stego).abs().max() < 1.01 / 255  # a tie of rounding at most
+        assert (seen.stegos[i] - stego).abs().mean() < 1e-4
+
+
+def test_steps_take_every_image_once_an_epoch(hider, tmp_path: Path) -> None:
+    found = pool_of(hider, batch_of, 24, tmp_path)
+    epoch = torch.cat([found.batch(8, seed=3, step=step).labels for step in range(3)])
+    assert sorted(epoch.tolist()) == list(range(24))
+    assert torch.equal(found.batch(8, 3, 1).stegos, found.batch(8, 3, 1).stegos)
+    assert not torch.equal(found.batch(8, 3, 1).labels, found.batch(8, 3, 4).labels)
+
+
+def test_without_masks(hider, tmp_path: Path) -> None:
+    found = pool_of(hider, lambda number: batch_of(number)._replace(masks=None), 4, tmp_path)
+    assert found.batch(2, 0, 0).masks is None
+
+
+def test_parts_that_are_there_are_not_made_again(hider, tmp_path: Path) -> None:
+    pool_of(hider, batch_of, 2 * PART, tmp_path)
+    first, second = sorted(tmp_path.iterdir())
+    kept = first.read_bytes()
+    whole = second.read_bytes()
+    second.write_bytes(whole[: len(whole) // 2])  # the disk was full
+    asked = []
+
+    def counted(number: int) -> Batch:
+        asked.append(number)
+        return batch_of(number)
+
+    pool_of(hider, counted, 2 * PART, tmp_path)
+    assert asked == [1]
+    assert (first.read_bytes(), second.read_bytes()) == (kept, whole)
+
+
+def test_a_stage_on_a_pool_learns_from_its_stegos_alone(tiny_system, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = StageConfig("look", steps=1, batch=PART, size_px=16, pool=PART)
+    look = OBJECTIVES["look"](tiny_system(), Aids(8, None), config)
+    batch = batch_of(0)
+    with torch.no_grad():
+        stegos = transmit(look.system.hider.hide(batch.secrets, batch.covers))
+    anew = look(batch, 0.5)
+    monkeypatch.setattr(look.system.hider, "hide", None)
+    known = look(batch._replace(stegos=stegos), 0.5)
+    assert known.keys() == anew.keys()
+    for name, value in known.items():
+        assert torch.equal(value, anew[name])
+
+
+def test_a_hider_that_learns_has_no_pool(tiny_system) -> None:
+    config = StageConfig("joint", steps=1, batch=2, size_px=16, pool=8)
+    with pytest.raises(ValueError, match="pool: expected 0 for 'joint', whose hider learns, got 8"):
+        OBJECTIVES["joint"](tiny_system(), Aids(8, None), config)
+
+
+def test_killed_while_the_pool_is_made_and_resumed(
+    scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = (MICRO.stages[0], StageConfig("look", steps=3, batch=2, size_px=32, analyzer_rate=1e-3, pool=PART + 2))
+    recipe = dataclasses.replace(MICRO, stages=stages)
+
+    def go(out: str):
+        return run(recipe, scans_folder, None, covers_folder, tmp_path / out, "cpu")
+
+    whole = go("whole")
+    real = pools._hidden
+    with monkeypatch.context() as patch:
+
+        def cut(hider, batch):
+            if list((tmp_path / "cut" / "2-pool" / "0").iterdir()):
+                raise KeyboardInterrupt
+            return real(hider, batch)
+
+        patch.setattr(pools, "_hidden", cut)
+        with pytest.raises(KeyboardInterrupt):
+            go("cut")
+    assert len(list((tmp_path / "cut" / "2-pool" / "0").iterdir())) == 1
+    again = go("cut")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    curves = [(tmp_path / out / "2-look.jsonl").read_text() for out in ("whole", "cut")]
+    assert curves[0] == curves[1]
+
+
+def test_spread_takes_evenly_from_a_split() -> None:
+    images = torch.zeros(9, 3, 4, 4, dtype=torch.uint8)
+    masks = torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1).expand(9, 1, 4, 4)
+    scans = Scans(images, masks, torch.arange(9), ("a",))
+    some = spread(scans, 3)
+    assert some.labels.tolist() == [0, 4, 8]
+    assert some.masks is not None
+    assert some.masks[:, 0, 0, 0].tolist() == [0, 4, 8]
+    assert spread(scans, 50).labels.tolist() == list(range(9))
+    assert spread(dataclasses.replace(scans, masks=None), 2).masks is None

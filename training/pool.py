@@ -1,0 +1,133 @@
+"""Stegos made once, for stages whose hider is finished: hiding costs more than what the analyzer learns from it.
+
+A step then takes images from a pool, every one once an epoch, instead of hiding anew. The pool is drawn as batches
+are, by seed alone, and kept beside the checkpoints in parts of 8 bits a value, so that a killed run goes on with the
+parts that are there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hidemia.training.channel import to_uint8, transmit
+from hidemia.training.data import ALONE, Batch, Place, Scans, epoch_order, hiding_batch, training_batch
+from hidemia.training.objective import StageConfig
+from hidemia.training.recipes import Recipe
+from hidemia.training.roles import AnyHider
+
+PART = 16  # images
+AT_ONCE = 4  # images: more of them leave a CPU's cache and take twice as long
+
+
+class Pool:
+    """Batches of which the stego is known.
+
+    Attributes:
+        images: what `Batch` has, but the photos and masks as uint8; each (N, ...).
+    """
+
+    def __init__(self, images: dict[str, Tensor]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images["labels"])
+
+    def batch(self, size: int, seed: int, step: int) -> Batch:
+        """The images of one step, as float32 in [0, 1]."""
+        picks = epoch_order(len(self), seed, step, size)
+        found = {name: images[picks] for name, images in self.images.items()}
+        masks = found.get("masks")
+        return Batch(
+            found["secrets"].float() / 255,
+            found["covers"].float() / 255,
+            None if masks is None else masks.float(),
+            found["labels"],
+            found["stegos"].float() / 255,
+        )
+
+
+def pool_of(hider: AnyHider, batch_of: Callable[[int], Batch], count: int, folder: Path) -> Pool:
+    """The first ``count`` images of ``batch_of``, which gives `PART` of them a call, hidden by a finished hider.
+
+    Parts that lie in the folder are taken as they are; one that is damaged is made again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [_part(hider, batch_of, number, folder) for number in range(-(-count // PART))]
+    return Pool({name: torch.cat([part[name] for part in parts])[:count] for name in parts[0]})
+
+
+def _part(hider: AnyHider, batch_of: Callable[[int], Batch], number: int, folder: Path) -> dict[str, Tensor]:
+    path = folder / f"{number:05d}.safetensors"
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError):
+        part = _hidden(hider, batch_of(number))
+    save_file(part, path.with_suffix(".partial"))
+    path.with_suffix(".partial").replace(path)
+    return part
+
+
+@torch.no_grad()
+def _hidden(hider: AnyHider, batch: Batch) -> dict[str, Tensor]:
+    """A batch with its stegos, as it is stored."""
+    hider.eval()
+    pairs = zip(batch.secrets.split(AT_ONCE), batch.covers.split(AT_ONCE), strict=True)
+    stegos = torch.cat([transmit(hider.hide(*pair)) for pair in pairs])
+    part = {
+        "secrets": to_uint8(batch.secrets),
+        "covers": to_uint8(batch.covers),
+        "labels": batch.labels,
+        "stegos": to_uint8(stegos),
+    }
+    if batch.masks is not None:
+        part["masks"] = batch.masks.to(torch.uint8)
+    return {name: value.cpu() for name, value in part.items()}
+
+
+class Batches:
+    """What every step of a recipe sees: drawn anew, or from a pool where the stage has one.
+
+    Args:
+        recipe: its stages, counted from 1.
+        scans, photos: what secrets and covers are drawn from.
+        hider: of the system that is trained; finished when a stage with a pool begins.
+        out: where pools are kept.
+    """
+
+    def __init__(
+        self, recipe: Recipe, scans: Scans, photos: Tensor, hider: AnyHider, out: Path, place: Place = ALONE
+    ) -> None:
+        self.recipe, self.scans, self.photos, self.hider, self.out, self.place = (
+            recipe, scans, photos, hider, out, place
+        )  # fmt: skip
+        self._pools: dict[int, Pool] = {}
+
+    def batch(self, stage: int, step: int) -> Batch:
+        """The images of one step of a stage."""
+        config = self.recipe.stages[stage - 1]
+        if not config.pool:
+            return self._drawn(config, step)
+        if stage not in self._pools:
+            self._pools[stage] = self._pool(stage, dataclasses.replace(config, batch=PART))
+        return self._pools[stage].batch(config.batch, self.recipe.seed, step)
+
+    def _pool(self, stage: int, config: StageConfig) -> Pool:
+        device = next(self.hider.parameters()).device
+
+        def drawn(number: int) -> Batch:
+            return Batch(*(value if value is None else value.to(device) for value in self._drawn(config, number)))
+
+        return pool_of(self.hider, drawn, config.pool, self.out / f"{stage}-pool" / str(self.place.rank))
+
+    def _drawn(self, config: StageConfig, step: int) -> Batch:
+        recipe, common = self.recipe, (self.scans, self.photos, config.size_px, config.batch, self.recipe.seed, step)
+        if config.objective == "hide":
+            return hiding_batch(*common, self.place)
+        return training_batch(*common, self.place, recipe.balanced)
