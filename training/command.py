@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+import msgspec
 import torch
 from lightning_fabric import Fabric
 
@@ -21,7 +22,7 @@ from hidemia.training.objective import Aids
 from hidemia.training.plain import matched, vanilla
 from hidemia.training.plain_training import train_plain
 from hidemia.training.pool import Batches
-from hidemia.training.recipes import RECIPES, Recipe
+from hidemia.training.recipes import RECIPES, ModelConfig, Recipe
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
 from hidemia.training.thresholds import with_thresholds
@@ -158,11 +159,13 @@ def run(
     place = Place(fabric.global_rank, fabric.world_size)
     torch.manual_seed(recipe.seed)
     system = model.build()
-    if start.weights is not None:
+    teacher = None if recipe.teacher is None else recipe.teacher.build()
+    if start.weights is not None and teacher is not None and recipe.start is not None and start.stage == 1:
+        teacher = _taught_by(system, recipe, start.weights)
+    elif start.weights is not None:
         _fill(system, start.weights)
     if start.hider is not None:
         system.hider.load_state_dict(load_weights(start.hider)[0].hider.state_dict())
-    teacher = None if recipe.teacher is None else recipe.teacher.build()
     if start.teacher is not None:
         teacher = _released(recipe, start.teacher)
     aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
@@ -244,6 +247,27 @@ def _fill(system: System, weights: Path) -> None:
         raise TrainingError(f"{weights}: does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
     if unknown or any(not name.startswith("analyzer.seals.") for name in missing):
         raise TrainingError(f"{weights}: does not fit the recipe, which differs in {(unknown + missing)[0]}")
+
+
+def _taught_by(system: System, recipe: Recipe, weights: Path) -> InvertibleHider:
+    """Takes over the analyzer of another run; its hider is the teacher, which the recipe's own learns from.
+
+    What the analyzer writes the seal with is taken over too, to write another pattern.
+    """
+    earlier, model = load_weights(weights)
+    if model.hider != recipe.teacher or _unsealed(model) != _unsealed(recipe.model):
+        raise TrainingError(
+            f"{weights}: expected the hider and analyzer of {recipe.start}, which {recipe.model.name} learns from, got "
+            f"others of {model.name}; name the weights of {recipe.start}"
+        )
+    system.analyzer.load_state_dict(earlier.analyzer.state_dict())
+    assert isinstance(earlier.hider, InvertibleHider)  # noqa: S101 - as the recipe's teacher is
+    return earlier.hider
+
+
+def _unsealed(model: ModelConfig) -> object:
+    """The analyzer's settings, whatever pattern it writes."""
+    return msgspec.structs.replace(model.analyzer, seal=None) if model.seal is not None else model.analyzer
 
 
 def _mixed(real: Scans, simulated: Scans) -> Scans:

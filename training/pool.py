@@ -128,6 +128,6 @@ class Batches:
 
     def _drawn(self, config: StageConfig, step: int) -> Batch:
         recipe, common = self.recipe, (self.scans, self.photos, config.size_px, config.batch, self.recipe.seed, step)
-        if config.objective == "hide":
+        if config.objective in ("hide", "distill_features"):  # the hider alone
             return hiding_batch(*common, self.place)
         return training_batch(*common, self.place, recipe.balanced)

@@ -1,5 +1,6 @@
 import collections
 import dataclasses
+import json
 import logging
 from collections.abc import Iterator
 from itertools import pairwise
@@ -227,3 +228,27 @@ def test_a_recipe_that_goes_on_from_another_model_asks_for_it(
     with pytest.raises(SystemExit):
         train(arguments)
     assert "expected the weights of other, which micro goes on from, got none" in capsys.readouterr().err
+
+
+def test_a_narrower_hider_learns_from_the_one_it_starts_with(
+    arguments: list[str], scans_folder: Path, covers_folder: Path, tmp_path: Path
+) -> None:
+    wide = dataclasses.replace(MICRO.model, hider=HiderConfig(blocks=4, growth=4))
+    run(dataclasses.replace(MICRO, model=wide), scans_folder, None, covers_folder, tmp_path / "wide", "cpu")
+    narrow = dataclasses.replace(wide, name="narrow", hider=HiderConfig(blocks=4, growth=2))
+    recipe = Recipe(
+        narrow,
+        (StageConfig("distill_features", steps=40, batch=2, size_px=16, hider_rate=1e-3),),
+        teacher=wide.hider,
+        start="wide",
+    )
+    begun = command.Start(tmp_path / "wide" / "weights")
+    found = run(recipe, scans_folder, None, covers_folder, tmp_path / "narrow", "cpu", begun)
+    teacher, _ = load_weights(tmp_path / "wide" / "weights")
+    assert equal(found.analyzer, teacher.analyzer)
+    rows = (tmp_path / "narrow" / "1-distill_features.jsonl").read_text().splitlines()
+    curve = [json.loads(row)["features"] for row in rows]
+    assert curve[-1] < curve[0]
+    other = dataclasses.replace(recipe, teacher=HiderConfig(blocks=4, growth=3))
+    with pytest.raises(TrainingError, match="expected the hider and analyzer of wide, which narrow learns from, got o"):
+        run(other, scans_folder, None, covers_folder, tmp_path / "other", "cpu", begun)
