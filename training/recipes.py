@@ -83,26 +83,22 @@ class Recipe:
     balanced: float = 0.0
 
 
-# Our recipes begin and end alike.
-HIDE = StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4)
-SEAL = StageConfig(
-    "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
-    reply_limit=7e-5,
-)  # fmt: skip
-
 BUSI = Recipe(
     ModelConfig("busi", analyzer=AnalyzerConfig(seal=1)),
     (
-        HIDE,
+        StageConfig("hide", steps=1500, batch=8, size_px=64, hider_rate=6e-4),
         StageConfig("read", steps=900, batch=8, size_px=96, hider_rate=1.5e-4, analyzer_rate=1e-3),
         StageConfig("joint", steps=1500, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=7e-4),
         StageConfig("answer", steps=420, batch=8, size_px=224, analyzer_rate=4e-4),
         StageConfig(
             "seal", steps=120, batch=3, size_px=224, analyzer_rate=1e-2, seal_weight=1.0, blank=2, frozen_norms=True
         ),
-        SEAL,
+        StageConfig(
+            "seal", steps=800, batch=4, size_px=224, analyzer_rate=1e-2, seal_weight=2.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5,
+        ),
     ),
-)
+)  # fmt: skip
 
 # LightIH-S: a quarter of LightIH's multiplications. Busi's hider teaches it, and busi's analyzer can read it at once.
 BUSI_S = Recipe(
@@ -175,7 +171,8 @@ KVASIR = Recipe(
     start="busi",
 )  # fmt: skip
 
-# Kvasir's hider hides colour. Two thirds of the lesions are of one class: half of each batch is drawn class by class.
+# Kvasir's hider hides colour and grey, so that an analyzer alone has to learn. Two thirds of the lesions are of one
+# class: half of each batch is drawn class by class.
 SKIN = Recipe(
     ModelConfig(
         "skin",
@@ -202,12 +199,12 @@ CHESTCT = Recipe(
         analyzer=AnalyzerConfig(seal=4),
     ),
     (
-        HIDE,
-        StageConfig("read", steps=1200, batch=8, size_px=128, hider_rate=1.5e-4, analyzer_rate=1e-3),
-        StageConfig("joint", steps=1500, batch=8, size_px=128, hider_rate=1e-4, analyzer_rate=7e-4),
-        StageConfig("answer", steps=600, batch=8, size_px=224, analyzer_rate=4e-4),
-        SEAL,
+        StageConfig("look", steps=1500, batch=8, size_px=224, analyzer_rate=1e-3, pool=2796),
+        StageConfig(
+            "answer", steps=200, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+        ),
     ),
+    start="kvasir",
 )  # fmt: skip
 
 HIDERS = {
