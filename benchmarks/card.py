@@ -21,24 +21,62 @@ from hidemia.training.recipes import RECIPES, Recipe
 PROG = "python -m hidemia.benchmarks.card"
 Figures = dict[str, float | int | str]
 
+ACCURACY = {"segmentation": ("dsc", "Dice"), "classification": ("balanced_accuracy", "balanced accuracy")}
+"""What a task is judged by: its key, and its name."""
+
+BASELINES = {
+    "location_prior": "location prior",
+    "nearest_thumbnail": "nearest thumbnail",
+    "nearest_thumbnail_balanced": "nearest thumbnail",
+    "majority": "most frequent class",
+}
+"""What needs no network, by its key in the figures."""
+
 
 def table(figures: Figures) -> str:
-    """The figures of a segmentation model as a Markdown table."""
+    """The figures of a model as a Markdown table."""
 
     def share(name: str) -> str:
         return f"{figures[name]:.3f}"
 
+    def beside(name: str, *others: str) -> str:
+        words = {other: BASELINES[other] for other in others} | {f"plain_{name}": "plain network"}
+        return ", ".join(f"{word} {share(key)}" for key, word in words.items() if key in figures)
+
+    if figures["task"] == "segmentation":
+        task = [
+            (
+                "Dice of the recovered mask",
+                share("dsc"),
+                beside("dsc", "location_prior", "nearest_thumbnail"),
+            ),
+            ("average surface distance", f"{figures['asd_px']:.1f} px", f"{figures['empty_masks']} empty masks"),
+        ]
+        control = "Dice; no better than the prior"
+    else:
+        task = [
+            (
+                "balanced accuracy",
+                share("balanced_accuracy"),
+                beside("balanced_accuracy", "nearest_thumbnail_balanced"),
+            ),
+            (
+                "accuracy",
+                share("accuracy"),
+                beside("accuracy", "majority", "nearest_thumbnail"),
+            ),
+            ("AUC", share("auc"), beside("auc")),
+        ]
+        control = "balanced accuracy; no better than chance"
     rows = [
         ("stego against cover", f"{figures['stego_psnr_db']:.1f} dB / {share('stego_ssim')}",
          f"worst image {figures['stego_psnr_min_db']:.1f} dB"),
         ("reply against cover", f"{figures['reply_psnr_db']:.1f} dB / {share('reply_ssim')}",
          f"worst image {figures['reply_psnr_min_db']:.1f} dB"),
-        ("Dice of the recovered mask", share("dsc"),
-         f"location prior {share('location_prior')}, nearest thumbnail {share('nearest_thumbnail')}"
-         + (f", plain network {share('plain_dsc')}" if "plain_dsc" in figures else "")),
-        ("average surface distance", f"{figures['asd_px']:.1f} px", f"{figures['empty_masks']} empty masks"),
-        ("control: the server sends the stego back", share("control_identity"), "Dice; nothing may be found"),
-        ("control: another image's secret", share("control_other"), "Dice; no better than the prior"),
+        *task,
+        ("control: the server sends the stego back", share("control_identity"),
+         "Dice; nothing may be found" if figures["task"] == "segmentation" else control),
+        ("control: another image's secret", share("control_other"), control),
     ]  # fmt: skip
     lines = ["| after the 8-bit PNG, 224x224 | figure | beside it |", "|---|---|---|"]
     return "\n".join(lines + [f"| {name} | {value} | {note} |" for name, value, note in rows])
@@ -48,29 +86,43 @@ def precisions(found: dict[str, Figures]) -> str:
     """The same figures in other precisions, by name, as a table; empty without any."""
     if not found:
         return ""
-    lines = ["| precision | stego | reply | Dice | covers an image |", "|---|---|---|---|---|"]
+    task, name = ACCURACY[next(iter(found.values()))["task"]]
+    lines = [f"| precision | stego | reply | {name} | covers an image |", "|---|---|---|---|---|"]
     for name, figures in found.items():
         stego, reply = (
             f"{figures[f'{photo}_psnr_db']:.2f} dB / {figures[f'{photo}_ssim']:.3f}" for photo in ("stego", "reply")
         )
-        lines.append(f"| {name} | {stego} | {reply} | {figures['dsc']:.3f} | {figures['covers_per_image']} |")
+        lines.append(f"| {name} | {stego} | {reply} | {figures[task]:.3f} | {figures['covers_per_image']} |")
     return "\n".join(["", "In other precisions (`--precision`):", "", *lines, ""])
 
 
 def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figures]) -> str:
-    """The model card of a shipped segmentation model; ``others`` are its figures in other precisions."""
+    """The model card of a shipped model; ``others`` are its figures in other precisions."""
     model = recipe.model
     stages = "\n".join(
         f"| {number} | `{stage.objective}` | {stage.steps} | {stage.batch} | {stage.size_px} | "
         f"{stage.hider_rate:g} | {stage.analyzer_rate:g} |"
         for number, stage in enumerate(recipe.stages, start=1)
     )
-    plain = "" if "plain_dsc" in figures else ", and no plain network was trained beside it yet"
+    drawn = "" if story.official else "; one that `hidemia` draws has twice as many for test"
+    outlines = model.task == "segmentation"
+    limits = "The mask's threshold and the reply's limits" if outlines else "The reply's limits"
+    together = any(stage.hider_rate for stage in recipe.stages)
+    learned = (
+        "hider and analyzer learn together before the analyzer is refined on the frozen hider"
+        if together
+        else f"the hider is that of {recipe.start}, and the analyzer alone learns"
+    )
+    taught = "There was no teacher and no distillation." if recipe.teacher is None else ""
+    hider = "LightIH" if model.hider.growth == 32 else f"LightIH-S (growth {model.hider.growth})"
+    plain = (
+        "" if f"plain_{ACCURACY[figures['task']][0]}" in figures else ", and no plain network was trained beside it yet"
+    )
     return f"""# Model card: {model.name}
 
 {
         paragraph(
-            f"{story.what}, outlined through a photo: LightIH ({model.hider.blocks} invertible blocks) on the device, "
+            f"{story.what} through a photo: {hider} ({model.hider.blocks} invertible blocks) on the device, "
             f"the HideMIA analyzer (width {model.analyzer.width}, {model.analyzer.levels} levels) on the server. This "
             "page is generated by `python -m hidemia.benchmarks.card`."
         )
@@ -81,9 +133,9 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
 {
         paragraph(
             f"Test split of {story.data}: {figures['n_images']} {story.images}, {figures['covers_per_image']} of the "
-            "test covers for each, through the exported bundles and real PNG bytes. The mask's threshold and the "
-            "reply's limits were set on `val`. The split is that of the `index.csv` that the images came with: "
-            f"{story.splits} for train, val and test; one that `hidemia` draws has twice as many for test."
+            f"test covers for each, through the exported bundles and real PNG bytes. {limits} were set on `val`. The "
+            "split is that of the `index.csv` that the images came with: "
+            f"{story.splits} for train, val and test{drawn}."
         )
     }
 
@@ -107,10 +159,9 @@ One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
 {
         paragraph(
             "The objectives are described in `training/stages.py`. Other than in the paper, because it served better "
-            "here: hider and analyzer learn together before the analyzer is refined on the frozen hider; the mask is "
-            "read from the difference between what R finds in reply and stego; every band is residual; `project` "
-            "diagonals; width 16 with four levels; the reply carries a seal (`training/seal.py`). There was no teacher "
-            f"and no distillation. {story.history}"
+            f"here: {learned}; the {'mask' if outlines else 'class'} is read from the difference between what R finds "
+            "in reply and stego; every band is residual; `project` diagonals; width 16 with four levels; the reply "
+            f"carries a seal (`training/seal.py`). {taught} {story.history}"
         )
     }
 

@@ -19,6 +19,7 @@ class Story:
         command: How it was trained.
         history: Where the training was not what the command alone would do.
         limits: What it has never seen.
+        official: Whether the data set's own split is used, so that nobody draws another.
     """
 
     what: str
@@ -30,11 +31,12 @@ class Story:
     command: str
     history: str
     limits: str
+    official: bool = False
 
 
 STORIES = {
     "busi": Story(
-        what="Breast lesions in ultrasound",
+        what="Breast lesions in ultrasound, outlined",
         data="BUSI",
         images="images with a lesion",
         splits="454 / 65 / 64 of 647",
@@ -57,7 +59,7 @@ STORIES = {
         ),
     ),
     "kvasir": Story(
-        what="Polyps in endoscopy",
+        what="Polyps in endoscopy, outlined",
         data="Kvasir-SEG",
         images="images with a polyp",
         splits="698 / 100 / 100 of 1,000",

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -28,6 +29,31 @@ def test_the_table_follows_the_figures():
     assert "| Dice of the recovered mask | 0.123 |" in table(changed)
     assert table(changed) != table(FIGURES)
     assert "nearest thumbnail 0.263, plain network 0.700 |" in table(FIGURES | {"plain_dsc": 0.7})
+
+
+CLASSES = {
+    "task": "classification", "n_images": 10, "covers_per_image": 1, "stego_psnr_db": 45.0, "stego_ssim": 0.99,
+    "stego_psnr_min_db": 43.0, "reply_psnr_db": 41.0, "reply_ssim": 0.97, "reply_psnr_min_db": 40.0,
+    "accuracy": 0.712, "balanced_accuracy": 0.512, "auc": 0.888, "control_identity": 0.143, "control_other": 0.15,
+    "nearest_thumbnail": 0.662, "nearest_thumbnail_balanced": 0.213, "majority": 0.67,
+}  # fmt: skip
+
+
+def test_a_model_that_tells_classes_has_rows_of_its_own():
+    rows = table(CLASSES | {"plain_auc": 0.9}).splitlines()
+    assert "| balanced accuracy | 0.512 | nearest thumbnail 0.213 |" in rows
+    assert "| accuracy | 0.712 | most frequent class 0.670, nearest thumbnail 0.662 |" in rows
+    assert "| AUC | 0.888 | plain network 0.900 |" in rows
+    assert not any("Dice" in row for row in rows)
+    assert "| int8 | 45.00 dB / 0.990 | 41.00 dB / 0.970 | 0.512 | 1 |" in precisions({"int8": CLASSES})
+
+
+def test_a_card_says_how_its_model_learned():
+    story = dataclasses.replace(STORIES["kvasir"], official=True)
+    text = " ".join(card(RECIPES["skin"], story, CLASSES, {}).split())
+    assert "the hider is that of kvasir, and the analyzer alone learns; the class is read" in text
+    assert "The reply's limits were set on `val`" in text
+    assert "draws has twice as many" not in text
 
 
 def test_other_precisions_stand_in_a_table_of_their_own():
