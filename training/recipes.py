@@ -163,10 +163,6 @@ KVASIR = Recipe(
         StageConfig(
             "answer", steps=280, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
         ),
-        StageConfig("look", steps=1500, batch=8, size_px=224, analyzer_rate=1e-3, pool=2792),
-        StageConfig(
-            "answer", steps=100, batch=4, size_px=224, analyzer_rate=5e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
-        ),
     ),
     start="busi",
 )  # fmt: skip
