@@ -106,7 +106,7 @@ def _detected(report: Report) -> Iterator[Fact]:
 def warnings(report: Report) -> list[str]:
     """What makes the times of this report worth little, if anything does."""
     found = [
-        f"The machine was not steady on {limit.threads} threads: the median of its own matrix product was "
+        f"The machine was not steady (threads: {limit.threads}): the median of its own matrix product was "
         f"{limit.unsteadiness:g} times its best. Times below stray as much from run to run: compare them within this "
         "run, or run again when nothing else runs."
         for limit in report.limits
