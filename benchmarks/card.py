@@ -86,8 +86,8 @@ def precisions(found: dict[str, Figures]) -> str:
     """The same figures in other precisions, by name, as a table; empty without any."""
     if not found:
         return ""
-    task, name = ACCURACY[next(iter(found.values()))["task"]]
-    lines = [f"| precision | stego | reply | {name} | covers an image |", "|---|---|---|---|---|"]
+    task, word = ACCURACY[next(iter(found.values()))["task"]]
+    lines = [f"| precision | stego | reply | {word} | covers an image |", "|---|---|---|---|---|"]
     for name, figures in found.items():
         stego, reply = (
             f"{figures[f'{photo}_psnr_db']:.2f} dB / {figures[f'{photo}_ssim']:.3f}" for photo in ("stego", "reply")

@@ -34,7 +34,7 @@ from hidemia.training.system import System
 from hidemia.training.wavelet import dwt, iwt
 
 STAGES = 4
-COVER = 30.0
+COVER_WEIGHT = 30.0
 State = tuple[Tensor, Tensor]  # bands of cover and secret on their way, each (B, 12, h, w)
 
 
@@ -168,7 +168,7 @@ class DistillFunctions(_Distill):
 class DistillFeatures(_Distill):
     """Stage 2, feature-aligned: the bands after each of the student's stages against the teacher's (Table 7).
 
-    The cover's bands count `COVER` times: what is hidden in them is a hundredth as strong as the secret.
+    The cover's bands count `COVER_WEIGHT` times, which is ours: what is hidden in them is much weaker than the secret.
     """
 
     def forward(self, batch: Batch, done: float) -> Losses:  # noqa: ARG002 - no schedule
@@ -178,5 +178,5 @@ class DistillFeatures(_Distill):
             own = through(stage, own)
             with torch.no_grad():
                 theirs = through(teacher_stage, theirs)
-            distances.append(COVER * F.mse_loss(own[0], theirs[0]) + F.mse_loss(own[1], theirs[1]))
+            distances.append(COVER_WEIGHT * F.mse_loss(own[0], theirs[0]) + F.mse_loss(own[1], theirs[1]))
         return {"features": self.config.distill_weights[0] * torch.stack(distances).sum()}

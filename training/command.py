@@ -13,6 +13,7 @@ import msgspec
 import torch
 from lightning_fabric import Fabric
 
+from hidemia.training.batches import Batches
 from hidemia.training.data import Batch, Place, Scans, read_covers, read_scans, spread
 from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.hinet import load_hinet
@@ -21,7 +22,6 @@ from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids
 from hidemia.training.plain import matched, vanilla
 from hidemia.training.plain_training import train_plain
-from hidemia.training.pool import Batches
 from hidemia.training.recipes import RECIPES, ModelConfig, Recipe
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
@@ -29,7 +29,7 @@ from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
 from hidemia.training.weights import load_weights, save_weights
 
-LOOKED_AT = 200  # most images of val that a stage is judged by, and that thresholds are set on
+LOOKED_AT = 200  # most images of val that a stage is judged by; thresholds are set on all of them
 PLAIN = {"plain-": matched, "vanilla-": vanilla}  # what a plain network is trained by: prefixes of a recipe's name
 
 
@@ -193,7 +193,7 @@ def run(
         return system
     save_weights(system, model, out / "weights", half=True)
     rounded, _ = load_weights(out / "weights")
-    save_weights(rounded, with_thresholds(rounded, model, looked_at, unseen_photos), out / "weights", half=True)
+    save_weights(rounded, with_thresholds(rounded, model, unseen, unseen_photos), out / "weights", half=True)
     return rounded
 
 

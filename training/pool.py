@@ -7,7 +7,6 @@ parts that are there.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,13 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hidemia.training.channel import to_uint8, transmit
-from hidemia.training.data import ALONE, Batch, Place, Scans, epoch_order, hiding_batch, training_batch
-from hidemia.training.objective import StageConfig
-from hidemia.training.recipes import Recipe
+from hidemia.training.data import Batch, epoch_order
 from hidemia.training.roles import AnyHider
 
-PART = 16  # images
-AT_ONCE = 4  # images: more of them leave a CPU's cache and take twice as long
+PART = 4  # images that are hidden at once and stored in one file; more of them leave a CPU's cache
 
 
 class Pool:
@@ -78,56 +74,12 @@ def _part(hider: AnyHider, batch_of: Callable[[int], Batch], number: int, folder
 def _hidden(hider: AnyHider, batch: Batch) -> dict[str, Tensor]:
     """A batch with its stegos, as it is stored."""
     hider.eval()
-    pairs = zip(batch.secrets.split(AT_ONCE), batch.covers.split(AT_ONCE), strict=True)
-    stegos = torch.cat([transmit(hider.hide(*pair)) for pair in pairs])
     part = {
         "secrets": to_uint8(batch.secrets),
         "covers": to_uint8(batch.covers),
         "labels": batch.labels,
-        "stegos": to_uint8(stegos),
+        "stegos": to_uint8(transmit(hider.hide(batch.secrets, batch.covers))),
     }
     if batch.masks is not None:
         part["masks"] = batch.masks.to(torch.uint8)
     return {name: value.cpu() for name, value in part.items()}
-
-
-class Batches:
-    """What every step of a recipe sees: drawn anew, or from a pool where the stage has one.
-
-    Args:
-        recipe: its stages, counted from 1.
-        scans, photos: what secrets and covers are drawn from.
-        hider: of the system that is trained; finished when a stage with a pool begins.
-        out: where pools are kept.
-    """
-
-    def __init__(
-        self, recipe: Recipe, scans: Scans, photos: Tensor, hider: AnyHider, out: Path, place: Place = ALONE
-    ) -> None:
-        self.recipe, self.scans, self.photos, self.hider, self.out, self.place = (
-            recipe, scans, photos, hider, out, place
-        )  # fmt: skip
-        self._pools: dict[int, Pool] = {}
-
-    def batch(self, stage: int, step: int) -> Batch:
-        """The images of one step of a stage."""
-        config = self.recipe.stages[stage - 1]
-        if not config.pool:
-            return self._drawn(config, step)
-        if stage not in self._pools:
-            self._pools[stage] = self._pool(stage, dataclasses.replace(config, batch=PART))
-        return self._pools[stage].batch(config.batch, self.recipe.seed, step)
-
-    def _pool(self, stage: int, config: StageConfig) -> Pool:
-        device = next(self.hider.parameters()).device
-
-        def drawn(number: int) -> Batch:
-            return Batch(*(value if value is None else value.to(device) for value in self._drawn(config, number)))
-
-        return pool_of(self.hider, drawn, config.pool, self.out / f"{stage}-pool" / str(self.place.rank))
-
-    def _drawn(self, config: StageConfig, step: int) -> Batch:
-        recipe, common = self.recipe, (self.scans, self.photos, config.size_px, config.batch, self.recipe.seed, step)
-        if config.objective in ("hide", "distill_features"):  # the hider alone
-            return hiding_batch(*common, self.place)
-        return training_batch(*common, self.place, recipe.balanced)

@@ -100,7 +100,7 @@ BUSI = Recipe(
     ),
 )  # fmt: skip
 
-# LightIH-S: a quarter of LightIH's multiplications. Busi's hider teaches it, and busi's analyzer can read it at once.
+# LightIH-S: a quarter of LightIH's multiplications. Busi's hider teaches it, and busi's analyzer learns on with it.
 BUSI_S = Recipe(
     ModelConfig("busi-s", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(seal=5)),
     (

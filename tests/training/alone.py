@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from hidemia.training import command, loop, pool
+from hidemia.training import batches, command, loop
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.command import Machines, run
 from hidemia.training.objective import StageConfig
@@ -37,7 +37,7 @@ def main(data: str, covers: str, out: str, processes: str = "1") -> None:
         run(RECIPE, Path(data), None, Path(covers), Path(out), "cpu", machines=machines)
         return
     seen: list[float] = []
-    broken, real = [4], pool.training_batch
+    broken, real = [4], batches.training_batch
 
     def training_batch(*arguments: object) -> command.Batch:
         place, step = arguments[6], arguments[5]
@@ -59,7 +59,7 @@ def main(data: str, covers: str, out: str, processes: str = "1") -> None:
         torch.save({"ends": ends, "seen": seen}, Path(out) / f"rank{fabric.global_rank}")
         return averaged
 
-    pool.training_batch, command.run_stage = training_batch, run_stage
+    batches.training_batch, command.run_stage = training_batch, run_stage
     recipe = dataclasses.replace(RECIPE, stages=(dataclasses.replace(RECIPE.stages[0], steps=8), RECIPE.stages[1]))
     run(recipe, Path(data), None, Path(covers), Path(out), "cpu", machines=machines)
 

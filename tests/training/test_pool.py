@@ -31,7 +31,7 @@ def test_a_pool_holds_what_hiding_would_have_given(hider, tmp_path: Path) -> Non
     assert len(found) == 20
     seen = found.batch(20, seed=0, step=0)
     assert seen.labels.sort().values.tolist() == list(range(20))
-    drawn = [batch_of(number) for number in range(2)]
+    drawn = [batch_of(number) for number in range(20 // PART)]
     for i, label in enumerate(seen.labels.tolist()):
         source = Batch(*(value[label % PART] for value in drawn[label // PART][:4]))
         torch.testing.assert_close(seen.secrets[i], source.secrets, atol=1e-6, rtol=0)
