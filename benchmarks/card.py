@@ -113,7 +113,9 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
         if together
         else f"the hider is that of {recipe.start}, and the analyzer alone learns"
     )
-    taught = "There was no teacher and no distillation." if recipe.teacher is None else ""
+    taught = "There was no teacher and no distillation."
+    if recipe.pupil_of is not None:
+        taught = f"The hider of {recipe.pupil_of} was its teacher."
     hider = "LightIH" if model.hider.growth == 32 else f"LightIH-S (growth {model.hider.growth})"
     plain = (
         "" if f"plain_{ACCURACY[figures['task']][0]}" in figures else ", and no plain network was trained beside it yet"

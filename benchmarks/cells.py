@@ -7,7 +7,9 @@ the same cell share it.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hidemia.benchmarks.evaluate import covers_of, figures, load_photo, travel
 from hidemia.runtime import photo
 from hidemia.training.channel import to_uint8
-from hidemia.training.command import Start, run
+from hidemia.training.command import Machines, Precision, Start, run
 from hidemia.training.index import photo_rows, read_rows
 from hidemia.training.recipes import ModelConfig, Recipe
 from hidemia.training.system import System
@@ -31,6 +33,7 @@ from hidemia.training.weights import load_weights
 
 Image = NDArray[np.uint8]
 Result = dict[str, Any]
+PAPER_PX = 224
 
 
 @dataclass(frozen=True)
@@ -41,19 +44,24 @@ class Budget:
         steps: of all its stages together; None runs the recipe as it is.
         size_px: side of the images, in training and for the figures.
         width: of the rivals' first level; None is as published.
+        hider: weights with a finished hider, on which the analyzers of Tables 3 to 6 learn; None trains one in each.
     """
 
     steps: int | None = None
     size_px: int = 224
     width: int | None = None
+    hider: Path | None = None
 
     def spent_on(self, recipe: Recipe) -> Recipe:
-        """The recipe within the budget: every stage keeps its share of the steps."""
+        """The recipe within the budget: every stage keeps its share of the steps, and of the images of its pool."""
         whole = sum(stage.steps for stage in recipe.stages)
         share = 1.0 if self.steps is None else self.steps / whole
         stages = tuple(
             dataclasses.replace(
-                stage, steps=max(1, round(share * stage.steps)), size_px=min(stage.size_px, self.size_px)
+                stage,
+                steps=max(1, round(share * stage.steps)),
+                size_px=min(stage.size_px, self.size_px),
+                pool=math.ceil(share * stage.pool),
             )
             for stage in recipe.stages
         )
@@ -67,20 +75,20 @@ class Cell:
     """A system to be trained.
 
     Attributes:
-        hider: the cell whose hider it starts with.
+        hider: the cell whose hider it starts with, or weights that have one.
         like, shared: a cell with the same first stages, and how many: taken over where they are there.
     """
 
     name: str
     recipe: Recipe
-    hider: Cell | None = None
+    hider: Cell | Path | None = None
     like: Cell | None = None
     shared: int = 0
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where cells are trained: data, covers, the folder of the cells, device, and the split that is reported."""
+    """Where cells are trained: data, covers, the folder of the cells, device, precision; and the split reported."""
 
     data: Path
     covers: Path
@@ -89,6 +97,7 @@ class Bench:
     device: str = "auto"
     split: str = "val"
     covers_per_image: int = 5
+    precision: Precision = "bf16-mixed"
 
     def fill(self, cell: Cell) -> Result:
         """The figures of a cell; trained and measured where they are not there yet."""
@@ -99,12 +108,15 @@ class Bench:
         if done.is_file():
             return _read(done)
         start = Start()
-        if cell.hider is not None:
+        if isinstance(cell.hider, Cell):
             self.fill(cell.hider)
             start = Start(hider=self.out / cell.hider.name / "weights")
+        elif cell.hider is not None:
+            start = Start(hider=cell.hider)
         _write(folder / "cell.json", wanted)
         self._take_over(cell, folder)
-        run(self.budget.spent_on(cell.recipe), self.data, None, self.covers, folder, self.device, start)
+        recipe, machines = self.budget.spent_on(cell.recipe), Machines(precision=self.precision)
+        run(recipe, self.data, None, self.covers, folder, self.device, start, machines)
         system, config = load_weights(folder / "weights")
         found = {**cost(system, config), **self.measure(system, config)}
         _write(done, found)
@@ -139,8 +151,15 @@ class Bench:
     def _key(self, cell: Cell) -> Result:
         """What decides a cell's figures, as JSON gives it back."""
         recipe = self.budget.spent_on(cell.recipe)
-        text = f"{recipe} {'' if cell.hider is None else self.budget.spent_on(cell.hider.recipe)}"
-        return {"recipe": text, "data": self.data.name, "covers": self.covers.name, "split": self.split}
+        text = f"{recipe} {self._told(cell.hider)}"
+        names = {"data": self.data.name, "covers": self.covers.name, "split": self.split}
+        return {"recipe": text, **names, "precision": self.precision}
+
+    def _told(self, hider: Cell | Path | None) -> str:
+        """What tells a hider from another."""
+        if isinstance(hider, Cell):
+            return str(self.budget.spent_on(hider.recipe))
+        return "" if hider is None else hashlib.sha256((hider / "hider.safetensors").read_bytes()).hexdigest()
 
 
 class TorchPair:
@@ -201,9 +220,11 @@ def _image(image: Tensor) -> Image:
 
 @torch.no_grad()
 def cost(system: System, config: ModelConfig) -> Result:
-    """Parameters, and multiply-accumulates at this size of one pass through hide, recover and analyze, in 10^9."""
-    side = config.image_size_px
-    image = torch.rand(1, 3, side, side)
+    """Parameters, and multiply-accumulates of one pass in 10^9.
+
+    Hide and recover at the paper's size, as Table 7 has them; analyze at the model's, for which some are built.
+    """
+    image, small = (torch.rand(1, 3, side, side) for side in (PAPER_PX, config.image_size_px))
 
     def gmacs(*call: Any) -> float:
         function, *inputs = call
@@ -216,7 +237,7 @@ def cost(system: System, config: ModelConfig) -> Result:
         "parameters_analyzer": _count(system.analyzer),
         "gmacs_hide": gmacs(system.hider.hide, image, image),
         "gmacs_recover": gmacs(system.hider.recover, image),
-        "gmacs_analyze": gmacs(system.analyzer, image),
+        "gmacs_analyze": gmacs(system.analyzer, small),
     }
 
 

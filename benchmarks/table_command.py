@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
 from pathlib import Path
+from typing import get_args
 
 from hidemia.benchmarks import paper
 from hidemia.benchmarks.cells import Bench, Budget
 from hidemia.benchmarks.plain_network import plain_figures, plain_travel
 from hidemia.benchmarks.tables import TABLES, Rows, markdown, printed
 from hidemia.runtime.arguments import positive
+from hidemia.training.command import Precision
 from hidemia.training.index import read_index
 from hidemia.training.recipes import ModelConfig
+
+ABLATIONS = range(3, 7)
 
 
 def table(arguments: list[str]) -> int:
@@ -28,8 +33,14 @@ def table(arguments: list[str]) -> int:
         "paper's order, that the name of the --data folder has in it; none where there is no such word)",
     )  # fmt: skip
     parser.add_argument("--plain", type=Path, metavar="WEIGHTS", help="Table 1: a plain network to stand beside")
+    parser.add_argument(
+        "--hider", type=Path, metavar="WEIGHTS", help="Tables 3 to 6: a finished hider, on which the analyzers learn"
+    )
     options = parser.parse_args(arguments)
+    if options.hider is not None and options.number not in ABLATIONS:
+        parser.error(f"--hider: expected one of tables 3 to 6, got table {options.number}, which trains its hiders")
     bench = bench_of(parser, options)
+    bench = dataclasses.replace(bench, budget=dataclasses.replace(bench.budget, hider=options.hider))
     logging.basicConfig(format="%(asctime)s %(message)s")
     logging.getLogger("hidemia.training").setLevel(logging.INFO)
 
@@ -63,6 +74,7 @@ def bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
     parser.add_argument("--covers-per-image", type=positive, default=5, help="(default 5)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--precision", choices=get_args(Precision), default="bf16-mixed", help="of training")
 
 
 def bench_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Bench:
@@ -79,6 +91,7 @@ def bench_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Be
         options.device,
         options.split,
         options.covers_per_image,
+        options.precision,
     )
 
 
@@ -104,12 +117,16 @@ def note(bench: Bench, number: int, column: str | None, task: str) -> str:
     budget = bench.budget
     steps = "the recipes' steps" if budget.steps is None else f"{budget.steps} steps a cell"
     width = "as published" if budget.width is None else f"narrowed to width {budget.width}"
+    covers = "1 cover" if bench.covers_per_image == 1 else f"{bench.covers_per_image} covers"
+    what = f"; rivals {width}"
+    if number in ABLATIONS:
+        what = "" if budget.hider is None else f"; the analyzer alone, on the finished hider of `{budget.hider.name}`"
     lines = (
-        f"`{bench.data.name}`, split `{bench.split}`, {budget.size_px} px, {bench.covers_per_image} covers an image; "
-        f"{steps}, one seed; rivals {width}. After the 8-bit channel."
+        f"`{bench.data.name}`, split `{bench.split}`, {budget.size_px} px, {covers} an image; "
+        f"{steps} in {bench.precision}, one seed{what}. After the 8-bit channel."
     )
     theirs = {1: paper.COLUMNS.get(column or "", "none"), 2: f"the mean over its {task} sets"}.get(number, "BUSI")
     lines += f" The paper's figures: {theirs}, its test split."
     if number == 7:
-        lines += " Our GMACs are hide and recover together; the paper's are three passes of what it counts."
+        lines += " Our GMACs are hide and recover together, at 224 px; the paper's are three passes of what it counts."
     return lines

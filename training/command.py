@@ -27,7 +27,7 @@ from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
 from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
-from hidemia.training.weights import load_weights, save_weights
+from hidemia.training.weights import load_weights, save_config, save_weights
 
 LOOKED_AT = 200  # most images of val that a stage is judged by; thresholds are set on all of them
 PLAIN = {"plain-": matched, "vanilla-": vanilla}  # what a plain network is trained by: prefixes of a recipe's name
@@ -67,8 +67,9 @@ def train(arguments: list[str]) -> int:
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
     nothing = options.start is None and options.teacher is None
-    if recipe.start is not None and options.start is None and not prefix:
-        parser.error(f"--start: expected the weights of {recipe.start}, which {options.model} goes on from, got none")
+    origin = recipe.start or recipe.pupil_of
+    if origin is not None and options.start is None and not prefix:
+        parser.error(f"--start: expected the weights of {origin}, which {options.model} goes on from, got none")
     if not 1 <= options.first_stage <= len(recipe.stages) or (options.first_stage > 1 and nothing):
         parser.error(
             f"--first-stage: expected 1 to {len(recipe.stages)}, beyond 1 with --start or --teacher, "
@@ -145,7 +146,7 @@ def run(
 ) -> System:
     """Every stage of a recipe, each going on from the averaged weights of the one before.
 
-    Writes ``out/weights`` and returns what they hold: the system as it will be used, after rounding to float16.
+    Writes ``out/weights`` and returns what they hold: the system as it will be used, its kernels rounded to 8 bits.
     """
     model = recipe.model
     segmentation = model.task == "segmentation"
@@ -160,7 +161,7 @@ def run(
     torch.manual_seed(recipe.seed)
     system = model.build()
     teacher = None if recipe.teacher is None else recipe.teacher.build()
-    if start.weights is not None and teacher is not None and recipe.start is not None and start.stage == 1:
+    if start.weights is not None and recipe.pupil_of is not None and start.stage == 1:
         teacher = _taught_by(system, recipe, start.weights)
     elif start.weights is not None:
         _fill(system, start.weights)
@@ -191,9 +192,9 @@ def run(
         stage_system.load_state_dict(averaged.state_dict())
     if not fabric.is_global_zero:
         return system
-    save_weights(system, model, out / "weights", half=True)
+    save_weights(system, model, out / "weights", bits=8)
     rounded, _ = load_weights(out / "weights")
-    save_weights(rounded, with_thresholds(rounded, model, unseen, unseen_photos), out / "weights", half=True)
+    save_config(with_thresholds(rounded, model, unseen, unseen_photos), out / "weights")
     return rounded
 
 
@@ -257,8 +258,8 @@ def _taught_by(system: System, recipe: Recipe, weights: Path) -> InvertibleHider
     earlier, model = load_weights(weights)
     if model.hider != recipe.teacher or _unsealed(model) != _unsealed(recipe.model):
         raise TrainingError(
-            f"{weights}: expected the hider and analyzer of {recipe.start}, which {recipe.model.name} learns from, got "
-            f"others of {model.name}; name the weights of {recipe.start}"
+            f"{weights}: expected the hider and analyzer of {recipe.pupil_of}, which {recipe.model.name} learns from, "
+            f"got others of {model.name}; name the weights of {recipe.pupil_of}"
         )
     system.analyzer.load_state_dict(earlier.analyzer.state_dict())
     assert isinstance(earlier.hider, InvertibleHider)  # noqa: S101 - as the recipe's teacher is

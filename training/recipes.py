@@ -72,6 +72,7 @@ class Recipe:
     Attributes:
         teacher: the hider from which the model's own is distilled, for the stages that use it; never shipped.
         start: the model from whose weights it starts, given by ``--start``; None starts from nothing.
+        pupil_of: the model whose hider, given by ``--start``, is the teacher, and whose analyzer goes on learning.
         balanced: share of each batch that is drawn class by class, where classes are rare.
     """
 
@@ -80,6 +81,7 @@ class Recipe:
     seed: int = 0
     teacher: HiderConfig | None = None
     start: str | None = None
+    pupil_of: str | None = None
     balanced: float = 0.0
 
 
@@ -114,7 +116,7 @@ BUSI_S = Recipe(
         ),
     ),
     teacher=HiderConfig(),
-    start="busi",
+    pupil_of="busi",
 )  # fmt: skip
 
 # Algorithm 1 with the settings printed in section 4.1. The paper takes a teacher that is trained already, and prints
@@ -168,7 +170,7 @@ KVASIR = Recipe(
 )  # fmt: skip
 
 # Kvasir's hider hides colour and grey, so that an analyzer alone has to learn. Two thirds of the lesions are of one
-# class: half of each batch is drawn class by class.
+# class: three quarters of each batch are drawn class by class.
 SKIN = Recipe(
     ModelConfig(
         "skin",
@@ -178,13 +180,13 @@ SKIN = Recipe(
     ),
     (
         StageConfig("look", steps=1500, batch=16, size_px=128, analyzer_rate=1e-3, pool=7168),
-        StageConfig("look", steps=500, batch=8, size_px=224, analyzer_rate=5e-4, pool=2400),
+        StageConfig("look", steps=900, batch=8, size_px=224, analyzer_rate=1e-3, pool=3600),
         StageConfig(
-            "answer", steps=200, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+            "answer", steps=250, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
         ),
     ),
     start="kvasir",
-    balanced=0.5,
+    balanced=0.75,
 )  # fmt: skip
 
 CHESTCT = Recipe(

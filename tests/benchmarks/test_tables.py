@@ -5,6 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from hidemia.benchmarks import cells, paper, tables
 from hidemia.benchmarks.cells import Bench, Budget, Cell, TorchPair
@@ -16,7 +18,10 @@ from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import write_dataset
 from hidemia.training import command
 from hidemia.training.algorithm1 import stages as four_stages
+from hidemia.training.errors import TrainingError
 from hidemia.training.recipes import BUSI, HiderConfig, ModelConfig
+from hidemia.training.system import System
+from hidemia.training.weights import save_weights
 
 MODEL = ModelConfig("busi")
 
@@ -95,9 +100,7 @@ def test_trained_once(data: Path, tmp_path: Path, quick: None, capsys, monkeypat
     assert found["covers_per_image"] == 1
     assert found["parameters_hider"] == 1_012_560
     assert found["stego_psnr_float_db"] == pytest.approx(found["stego_psnr_db"], abs=3)
-    assert found["gmacs_hide"] == pytest.approx(
-        12.680 * (32 / 224) ** 2 * 10 / 12, rel=0.01
-    )  # without the dead subnets
+    assert found["gmacs_hide"] == pytest.approx(12.680 * 10 / 12, rel=0.01)  # at 224 px, without the dead subnets
 
     monkeypatch.setattr(cells, "run", lambda *arguments: pytest.fail("trained again"))
     assert table(call(data, 3, tmp_path, "--rows", "residual-none")) == 0
@@ -183,3 +186,40 @@ def test_wrong_call(data: Path, tmp_path: Path, wrong: list[str], capsys) -> Non
     assert "expected" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         figure([*call(data, 4, tmp_path), *wrong])
+
+
+def drawn(seed: int) -> System:
+    """Networks of which the hider changes its cover, as a fresh one does not."""
+    torch.manual_seed(seed)
+    system = MODEL.build()
+    with torch.no_grad():
+        for parameter in system.hider.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    return system
+
+
+def test_analyzers_alone_on_a_finished_hider(data: Path, tmp_path: Path, quick: None, capsys, monkeypatch) -> None:
+    """The hider of the weights is in the cell as it was, and other weights are another cell."""
+    weights = tmp_path / "given"
+    save_weights(drawn(5), MODEL, weights, bits=8)
+    asked = [*call(data, 4, tmp_path, "--rows", "k-0", "k-2"), "--hider", str(weights)]
+    assert table(asked) == 0
+    assert "the analyzer alone, on the finished hider of `given`" in capsys.readouterr().out
+    cell = tmp_path / "busi" / "k-0-on-given"
+    assert sorted(path.name for path in cell.glob("*.pt")) == ["1-look.pt", "2-answer.pt"]
+    assert (tmp_path / "busi" / "hidemia-on-given").is_dir()  # two active ones are the default
+    given, trained = (load_file(folder / "hider.safetensors") for folder in (weights, cell / "weights"))
+    assert all(torch.equal(given[name], trained[name]) for name in given)
+
+    save_weights(drawn(6), MODEL, weights, bits=8)
+    monkeypatch.setattr(cells, "run", lambda *arguments: pytest.fail("trained again"))
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        table(asked)
+
+
+def test_only_ablations_take_a_hider(data: Path, tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        table([*call(data, 7, tmp_path), "--hider", str(tmp_path)])
+    assert "--hider: expected one of tables 3 to 6, got table 7" in capsys.readouterr().err
+    with pytest.raises(TrainingError, match="expected a trained model"):
+        table([*call(data, 4, tmp_path), "--hider", str(tmp_path / "nowhere")])

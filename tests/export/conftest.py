@@ -17,5 +17,5 @@ def weights(tmp_path_factory):
     """Untrained micro networks, as `hidemia train` leaves them."""
     folder = tmp_path_factory.mktemp("weights")
     config = micro_config()
-    save_weights(micro_system(config), config, folder, half=True)
+    save_weights(micro_system(config), config, folder, bits=16)
     return folder

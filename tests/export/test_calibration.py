@@ -16,7 +16,7 @@ from hidemia.training.weights import save_weights
 @pytest.fixture
 def weights(tmp_path):
     config = micro_config()
-    save_weights(micro_system(config), config, tmp_path, half=True)
+    save_weights(micro_system(config), config, tmp_path, bits=16)
     return tmp_path
 
 
@@ -53,7 +53,7 @@ def test_none_damaged_or_of_other_weights(weights):
     with pytest.raises(ExportError, match="not a valid calibration"):
         calibration.load(weights)
     file.write_text(text)
-    save_weights(micro_system(micro_config(), seed=1), micro_config(), weights, half=True)
+    save_weights(micro_system(micro_config(), seed=1), micro_config(), weights, bits=16)
     with pytest.raises(ExportError, match=r"expected a calibration of the hider .* got one of "):
         calibration.load(weights)
 

@@ -58,7 +58,7 @@ def for_tensorrt(model):
 def weights(model, for_tensorrt, tmp_path_factory):
     """Calibrated, as `hidemia.export.sensitivity` leaves them."""
     folder = tmp_path_factory.mktemp("weights")
-    save_weights(micro_system(micro_config()), micro_config(), folder, half=True)
+    save_weights(micro_system(micro_config()), micro_config(), folder, bits=16)
     graphs = {verb: GraphCalibration(ranges=model.ranges[verb], fp32=[], effects=[]) for verb in FILES}
     graphs["hide"] = msgspec.structs.replace(graphs["hide"], fp32=["hider.f.1"])
     tensorrt = {verb: GraphCalibration(ranges=for_tensorrt.ranges[verb], fp32=[], effects=[]) for verb in FILES}
@@ -204,7 +204,7 @@ def test_a_real_breach_fails_and_leaves_nothing(weights, tmp_path, monkeypatch):
     graphs = found.graphs | {"recover": msgspec.structs.replace(recover, ranges=narrow)}
     config = micro_config(mask_threshold=0.27)  # just above the probability where nothing changed
     broken = tmp_path / "weights"
-    save_weights(micro_system(config), config, broken, half=True)
+    save_weights(micro_system(config), config, broken, bits=16)
     calibration.save(msgspec.structs.replace(found, graphs=graphs), broken)
     with pytest.raises(
         ExportError, match=r"^int8 in onnxruntime: expected the task's figure to lose at most 0\.5 points"
@@ -233,7 +233,7 @@ def test_the_graph_for_tensorrt_is_held_to_the_budget_as_it_is_written(weights, 
 
 
 def test_int8_needs_a_calibration(tmp_path):
-    save_weights(micro_system(micro_config()), micro_config(), tmp_path / "weights", half=True)
+    save_weights(micro_system(micro_config()), micro_config(), tmp_path / "weights", bits=16)
     assert offered(tmp_path / "weights") == ["fp32", "fp16"]
     with pytest.raises(ExportError, match=r"expected the ranges of int8, got no such file") as caught:
         export(["--weights", str(tmp_path / "weights"), "--out", str(tmp_path / "out"), "--precision", "fp32,int8"])

@@ -110,7 +110,7 @@ def exported(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     config = micro_config()
     for seed, name in enumerate(("old", "new")):
-        save_weights(micro_system(config, seed), config, root / "weights" / name, half=True)
+        save_weights(micro_system(config, seed), config, root / "weights" / name, bits=16)
         export_model(root / "weights" / name, root / name, simulated(1, 64), public_key=True, precisions=["fp32"])
     return root
 

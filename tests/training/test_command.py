@@ -78,7 +78,11 @@ def test_from_images_to_weights(arguments: list[str], tmp_path: Path) -> None:
     last = torch.load(out / "4-answer.pt", weights_only=True)["average"]
     stored = {name.removeprefix("module."): value for name, value in last.items() if name != "n_averaged"}
     for name, value in system.state_dict().items():
-        assert torch.equal(value, stored[name].half().float() if value.ndim > 1 else stored[name]), name
+        if value.ndim == 4:  # a kernel is stored in 8 bits
+            step = stored[name].abs().amax(dim=(1, 2, 3), keepdim=True) / 127
+            assert ((value - stored[name]).abs() <= 0.51 * step + stored[name].abs() * 2**-10).all(), name
+        else:
+            assert torch.equal(value, stored[name].half().float() if value.ndim > 1 else stored[name]), name
 
 
 def test_stages_build_on_each_other(arguments: list[str], tmp_path: Path) -> None:
@@ -240,7 +244,7 @@ def test_a_narrower_hider_learns_from_the_one_it_starts_with(
         narrow,
         (StageConfig("distill_features", steps=40, batch=2, size_px=16, hider_rate=1e-3),),
         teacher=wide.hider,
-        start="wide",
+        pupil_of="wide",
     )
     begun = command.Start(tmp_path / "wide" / "weights")
     found = run(recipe, scans_folder, None, covers_folder, tmp_path / "narrow", "cpu", begun)

@@ -12,7 +12,7 @@ from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.errors import TrainingError
 from hidemia.training.recipes import BUSI, HIDERS, PAIRS, PAPER, RIVALS, HiderConfig, ModelConfig
 from hidemia.training.system import System
-from hidemia.training.weights import load_weights, save_weights
+from hidemia.training.weights import _restored, _stored, load_weights, save_weights
 
 MODEL = ModelConfig(
     "tiny",
@@ -62,7 +62,7 @@ def test_same_weights_same_bytes(system: System, folder: Path, tmp_path: Path) -
 
 
 def test_half(system: System, folder: Path, tmp_path: Path) -> None:
-    save_weights(system, MODEL, tmp_path / "half", half=True)
+    save_weights(system, MODEL, tmp_path / "half", bits=16)
     kinds = set()
     for part in ("hider", "analyzer"):
         for tensor in load_file(tmp_path / "half" / f"{part}.safetensors").values():
@@ -75,6 +75,40 @@ def test_half(system: System, folder: Path, tmp_path: Path) -> None:
         stored = loaded.state_dict()[name]
         assert stored.dtype == tensor.dtype
         assert torch.equal(stored, tensor.half().float() if tensor.ndim > 1 else tensor), name
+
+
+def test_eight_bits(system: System, tmp_path: Path) -> None:
+    """Kernels lie within half a step of what they were, and storing what was read changes nothing any more."""
+    for name, kept in (("once", system), ("twice", None)):
+        save_weights(kept or load_weights(tmp_path / "once")[0], MODEL, tmp_path / name, bits=8)
+    once, twice = (load_weights(tmp_path / name)[0].state_dict() for name in ("once", "twice"))
+    for name, tensor in system.state_dict().items():
+        assert torch.equal(once[name], twice[name]), name
+        assert torch.equal(once[name], once[name].half().float()) or tensor.ndim < 2, name
+        if tensor.ndim == 4:
+            step = tensor.abs().amax(dim=(1, 2, 3), keepdim=True) / 127
+            assert ((once[name] - tensor).abs() <= step * 0.5 + tensor.abs() * 2**-10).all(), name
+        elif tensor.ndim < 2:
+            assert torch.equal(once[name], tensor), name
+    stored = load_file(tmp_path / "once" / "hider.safetensors")
+    assert {value.dtype for value in stored.values() if value.ndim == 4} == {torch.int8}
+
+
+def test_eight_bits_by_hand() -> None:
+    kernel = torch.tensor([[1.27, -0.004], [0.0, 0.0]]).view(2, 2, 1, 1)
+    stored = _stored("k", kernel, 8)
+    assert stored["k"].flatten().tolist() == [127, 0, 0, 0]
+    assert stored["k:step"][0].item() == pytest.approx(0.01, rel=1e-3)
+    assert _restored(stored)["k"].flatten().tolist() == pytest.approx([1.27, 0, 0, 0], abs=1e-3)
+
+
+def test_eight_bits_without_a_step(system: System, tmp_path: Path) -> None:
+    save_weights(system, MODEL, tmp_path, bits=8)
+    path = tmp_path / "hider.safetensors"
+    tensors = load_file(path)
+    del tensors[next(name for name in tensors if name.endswith(":step"))]
+    save_file(tensors, path)
+    refused(tmp_path, r"hider\.safetensors does not fit config\.json: .*:step")
 
 
 def test_pooled_head_is_saved(tmp_path: Path) -> None:

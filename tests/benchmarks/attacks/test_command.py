@@ -38,7 +38,7 @@ def root(tmp_path_factory):
         lines.append(f"{n}.png,,,{splits[n // COVERS]},")
     (root / "covers" / "index.csv").write_text("\n".join(lines) + "\n")
     config = micro_config(image_size_px=SIZE)
-    save_weights(micro_system(config), config, root / "weights", half=True)
+    save_weights(micro_system(config), config, root / "weights", bits=16)
     for role in ("client", "server"):
         make_bundle(root / "bundles" / role, role)
     (root / "page.md").write_text(f"before\n{begin('attacks')}\n{END}\nafter\n")
@@ -146,7 +146,7 @@ def test_a_page_that_cannot_take_figures_is_refused_first(root, capsys, monkeypa
 
 def test_bad_input_is_one_line(root, capsys, tmp_path):
     config = micro_config()
-    save_weights(micro_system(config), config, tmp_path / "weights", half=True)
+    save_weights(micro_system(config), config, tmp_path / "weights", bits=16)
     code, error = one_line([*call(root), "--weights", str(tmp_path / "weights")], capsys)
     assert (code, "for 32 px, got some for 64 px" in error) == (2, True)
     code, error = one_line([*call(root), "--covers", str(tmp_path / "nothing")], capsys)
