@@ -91,7 +91,9 @@ def bench(arguments: list[str]) -> int:
             "run `hidemia attacks` on this model"
         )
     probes = (
-        real(options.data, options.covers, config, IMAGES) if options.data else simulated(IMAGES, config.image_size_px)
+        real(options.data, options.covers, config, IMAGES)
+        if options.data
+        else simulated(IMAGES, config.image_size_px, config.task)
     )
     secret, cover, _ = probes[0]
     quick = options.quick

@@ -97,7 +97,11 @@ def _export(options: argparse.Namespace) -> int:
             f"{options.out}: up to date, made of the same weights, code, settings and environment; nothing to do\n"
         )
         return _finish(options.out, triton_wanted=options.triton)
-    probes = real(options.data, options.covers, config) if options.data else simulated(SIMULATED, config.image_size_px)
+    probes = (
+        real(options.data, options.covers, config)
+        if options.data
+        else simulated(SIMULATED, config.image_size_px, config.task)
+    )
     made = export_model(
         options.weights, options.out, probes, public_key=not options.private,
         precisions=precisions, server_precisions=options.server_precision,

@@ -7,6 +7,7 @@ before anything else and to uint8 after everything else: TensorRT takes uint8 in
 
 from __future__ import annotations
 
+import copy
 from typing import Literal
 
 import torch
@@ -17,6 +18,7 @@ from hidemia.export.folding import folded
 from hidemia.export.hider import DeployedHider, HiderForm
 from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import to_uint8
+from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.roles import AnyAnalyzer, AnyHider
 from hidemia.training.seal import agreement
@@ -45,6 +47,33 @@ def fast_hider(
 def fast_analyzer(analyzer: AnyAnalyzer, form: Form, image_size_px: int) -> AnyAnalyzer:
     """An analyzer in the form it is deployed in; those without MoDC have one form, for every batch."""
     return deployed(analyzer, form, image_size_px) if isinstance(analyzer, Analyzer) else folded(analyzer)
+
+
+class FixedGridMean(nn.Module):
+    """`GridMean` for images of one size, as two products with constant matrices.
+
+    ONNX has no pooling into a grid that does not divide the image.
+    """
+
+    def __init__(self, count: int, image_size_px: int) -> None:
+        super().__init__()
+        windows = torch.zeros(count, image_size_px)
+        for i in range(count):
+            first, end = i * image_size_px // count, -(-(i + 1) * image_size_px // count)
+            windows[i, first:end] = 1 / (end - first)
+        self.register_buffer("windows", windows)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, C, count, count)."""
+        return self.windows @ image @ self.windows.T
+
+
+def fixed_head(head: nn.Module, image_size_px: int) -> nn.Module:
+    """A head for images of one size."""
+    fixed = copy.deepcopy(head)
+    if isinstance(fixed, ClassificationHead):
+        fixed.means = FixedGridMean(fixed.means.count, image_size_px)
+    return fixed
 
 
 class Hide(nn.Module):
@@ -79,7 +108,7 @@ class Recover(nn.Module):
     def __init__(self, system: System, form: HiderForm, image_size_px: int) -> None:
         super().__init__()
         self.hider = fast_hider(system.hider, "recover", form, image_size_px)
-        self.head, self.side = system.head, image_size_px
+        self.head, self.side = fixed_head(system.head, image_size_px), image_size_px
         self.signs = system.analyzer.signs if system.analyzer.seal is not None else None
 
     def forward(self, reply: Tensor, sent: Tensor) -> tuple[Tensor, ...]:

@@ -21,6 +21,8 @@ from hidemia.training.recipes import ModelConfig
 T = TypeVar("T")
 Truth: TypeAlias = NDArray[np.bool_] | int | None
 
+MOST_IMAGES = 200  # a trip in every precision and engine takes seconds
+
 
 class Probe(NamedTuple):
     """A trip to be made: secret and cover (S, S, 3) uint8, and what must be found.
@@ -36,17 +38,17 @@ class Probe(NamedTuple):
 Probes: TypeAlias = list[Probe]
 
 
-def simulated(count: int, size_px: int) -> Probes:
-    """Scans and photos made by the project."""
-    scans = [simulate(i, size_px) for i in range(count)]
+def simulated(count: int, size_px: int, task: str = "segmentation") -> Probes:
+    """Scans and photos made by the project; no class is known of them."""
+    scans, outlined = [simulate(i, size_px) for i in range(count)], task == "segmentation"
     return [
-        Probe(np.repeat(scan.image[:, :, None], 3, axis=2), photo(i, size_px), scan.mask > 0)
+        Probe(np.repeat(scan.image[:, :, None], 3, axis=2), photo(i, size_px), scan.mask > 0 if outlined else None)
         for i, scan in enumerate(scans)
     ]
 
 
-def real(data: Path, covers: Path, config: ModelConfig, count: int | None = None, split: str = "val") -> Probes:
-    """Images of a split, evenly spread over it, in photos of the split of the same name; all of them when None.
+def real(data: Path, covers: Path, config: ModelConfig, count: int = MOST_IMAGES, split: str = "val") -> Probes:
+    """At most so many images of a split, evenly spread over it, in photos of the split of the same name.
 
     Raises:
         DatasetError: no such split.
@@ -64,9 +66,9 @@ def real(data: Path, covers: Path, config: ModelConfig, count: int | None = None
     ]
 
 
-def spread(items: list[T], count: int | None) -> list[T]:
-    """``count`` of the items at even distances; all when None or when there are fewer."""
-    if count is None or count >= len(items):
+def spread(items: list[T], count: int) -> list[T]:
+    """``count`` of the items at even distances; all where there are fewer."""
+    if count >= len(items):
         return items
     return [items[i * len(items) // count] for i in range(count)]
 

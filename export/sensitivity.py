@@ -24,7 +24,7 @@ from hidemia.export.choice import Choice
 from hidemia.export.effects import VERBS, Model, Remembered, measured
 from hidemia.export.nodes import simplified
 from hidemia.export.parity import BACKENDS, LITERAL, engines
-from hidemia.export.probes import Probes, real
+from hidemia.export.probes import MOST_IMAGES, Probes, real
 from hidemia.export.quantize import LAYOUTS, Layout, Range
 from hidemia.export.tracing import traced
 from hidemia.export.trip import Run, travel
@@ -41,7 +41,7 @@ def calibrate(
     data: Path,
     covers: Path,
     effect_images: int = EFFECT_IMAGES,
-    choice_images: int | None = None,
+    choice_images: int = MOST_IMAGES,
     layouts: Sequence[Layout] = LAYOUTS,
 ) -> Iterator[str]:
     """Measure, choose and write; yields a line for each step.
@@ -51,7 +51,7 @@ def calibrate(
         data: medical images with the splits train and val.
         covers: photos with the same splits.
         effect_images: of val, for the effect of each group.
-        choice_images: of val, for the choice; all when None.
+        choice_images: of val at most, for the choice.
         layouts: what is measured; the others stay as they are in the file.
 
     Raises:
@@ -142,7 +142,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", type=Path, required=True, help="medical images with the splits train and val")
     parser.add_argument("--covers", type=Path, required=True, help="photos with the same splits")
     parser.add_argument("--effect-images", type=int, default=EFFECT_IMAGES, help="of val, for each group's effect")
-    parser.add_argument("--choice-images", type=int, help="of val, for the choice (default: all)")
+    parser.add_argument("--choice-images", type=int, default=MOST_IMAGES, help="of val at most, for the choice")
     parser.add_argument(
         "--for", dest="layouts", nargs=1, choices=LAYOUTS, default=LAYOUTS,
         help="renew this alone; the other stays as it is in the file",

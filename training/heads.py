@@ -51,6 +51,18 @@ class SegmentationHead(nn.Module):
         return self(recovered, reference).sigmoid().squeeze(1)
 
 
+class GridMean(nn.Module):
+    """Means over a grid of windows: (B, C, H, W) -> (B, C, count, count)."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Neighbouring windows overlap by a row or column where the grid does not divide the image."""
+        return torch.nn.functional.adaptive_avg_pool2d(image, self.count)
+
+
 class ClassificationHead(nn.Module):
     """Logits of classes, (B, K).
 
@@ -66,15 +78,14 @@ class ClassificationHead(nn.Module):
         _check_form(form)
         if kind == "tiles" and not 1 <= classes <= 9:
             raise ValueError(f"classes: expected 1 to 9 for a 3x3 grid, got {classes}")
-        self.classes, self.form = classes, form
+        self.classes, self.form, self.means = classes, form, GridMean(14 if kind == "pooled" else 3)
         self.linear = nn.Linear(3 * 14 * 14, classes) if kind == "pooled" else None
 
     def forward(self, recovered: Tensor, reference: Tensor) -> Tensor:
         """R(x_mia) and R(x_stego), each (B, 3, H, W) -> (B, K)."""
         if self.linear is not None:
-            return self.linear(torch.nn.functional.adaptive_avg_pool2d(recovered, 14).flatten(1))
-        tiles = torch.nn.functional.adaptive_avg_pool2d(logits(recovered, reference, self.form), 3)
-        return tiles.flatten(1)[:, : self.classes]
+            return self.linear(self.means(recovered).flatten(1))
+        return self.means(logits(recovered, reference, self.form)).flatten(1)[:, : self.classes]
 
     def probabilities(self, recovered: Tensor, reference: Tensor) -> Tensor:
         """(B, K), summing to 1."""

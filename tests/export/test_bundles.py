@@ -10,12 +10,15 @@ from tests.micro import micro_config, micro_system
 
 from hidemia.export.bundles import export_model
 from hidemia.export.command import export
+from hidemia.export.graphs import FixedGridMean
 from hidemia.export.parity import Parity
 from hidemia.export.probes import real, simulated
 from hidemia.runtime import Client, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import ExportError
 from hidemia.training.errors import TrainingError
+from hidemia.training.heads import GridMean
+from hidemia.training.weights import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +198,21 @@ def test_real_probes_come_from_val(tmp_path):
     assert secret.min() == secret.max() == cover.min() == cover.max() == 200
 
 
+def test_a_model_of_classes_is_checked_with_simulated_images(tmp_path, capsys):
+    config = micro_config(task="classification", classes=("bad", "good", "worse"))
+    save_weights(micro_system(config), config, tmp_path / "weights", bits=8)
+    asked = ["--weights", str(tmp_path / "weights"), "--out", str(tmp_path / "out"), "--precision", "fp32"]
+    assert export(asked) == 0
+    assert "task 1.0000 on 12 images (simulated)" in capsys.readouterr().out  # nothing is known of them
+    (secret, cover, truth), *_ = simulated(1, 64, "classification")
+    assert truth is None
+    with Client.load(tmp_path / "out" / "client") as client, Server.load(tmp_path / "out" / "server") as server:
+        stego = client.hide(secret, cover)
+        found = client.probability(server.analyze(stego), sent=stego)
+    assert found.sum() == pytest.approx(1)
+    assert len(found) == 3
+
+
 def test_parity_budgets():
     base = np.full((1, 10, 10, 3), 100, np.uint8)
     one = base.copy()
@@ -216,3 +234,9 @@ def test_parity_budgets():
     results.add_result(truth, truth + np.float32(0.0029), 0.5)
     with pytest.raises(ExportError, match=r"99\.70%"):
         results.require("x.onnx")
+
+
+@pytest.mark.parametrize(("count", "side"), [(3, 224), (3, 64), (14, 224), (3, 9)])
+def test_windows_are_those_of_adaptive_pooling(count: int, side: int) -> None:
+    image = torch.rand(2, 2, side, side)
+    assert torch.allclose(FixedGridMean(count, side)(image), GridMean(count)(image), rtol=0, atol=1e-5)

@@ -40,8 +40,8 @@ def test_a_model_without_a_seal_has_nothing_to_lose():
 
 def test_scores():
     probabilities = np.array([0.2, 0.7, 0.1])
-    assert score(probabilities, 1, None) == 1.0
-    assert score(probabilities, 0, None) == 0.0
+    assert score(probabilities, 1, None) == 0.7
+    assert score(probabilities, 2, None) == 0.1
     assert score(probabilities, None, None) == 1.0
     empty = np.zeros((2, 2))
     assert score(empty, empty > 0, 0.5) == 1.0
@@ -80,4 +80,3 @@ def test_a_gain_is_no_breach():
 def test_spread():
     assert spread(list(range(10)), 5) == [0, 2, 4, 6, 8]
     assert spread([1, 2], 5) == [1, 2]
-    assert spread([1, 2], None) == [1, 2]
