@@ -21,10 +21,19 @@ def renewed(page: str, module: str, lines: Sequence[str]) -> str:
     Raises:
         ValueError: the page lacks the marks.
     """
-    before, mark, rest = page.partition(begin(module))
+    return between(page, begin(module), lines)
+
+
+def between(page: str, first: str, lines: Sequence[str]) -> str:
+    """The page with these lines between a mark and the next `END`.
+
+    Raises:
+        ValueError: the page lacks the marks.
+    """
+    before, mark, rest = page.partition(first)
     _, end, after = rest.partition(END)
     if not mark or not end:
-        raise ValueError(f"expected a page with {begin(module)} and {END}, got one without; put them where it belongs")
+        raise ValueError(f"expected a page with {first} and {END}, got one without; put them where it belongs")
     return "\n".join([before + mark, "", *lines, "", end + after])
 
 
@@ -34,9 +43,14 @@ def opened(page: Path, module: str) -> str:
     Raises:
         DataError: it is not there, or lacks the marks.
     """
+    return opened_at(page, begin(module))
+
+
+def opened_at(page: Path, first: str) -> str:
+    """The same for lines behind a mark."""
     try:
         text = page.read_text(encoding="utf-8")
-        renewed(text, module, [])
+        between(text, first, [])
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise DataError(f"{page}: expected a page with marks for figures, got: {why}") from None

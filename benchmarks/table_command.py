@@ -6,12 +6,14 @@ import argparse
 import dataclasses
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import get_args
 
 from hidemia.benchmarks import paper
 from hidemia.benchmarks.cells import Bench, Budget
+from hidemia.benchmarks.pages import between, opened_at
 from hidemia.benchmarks.plain_network import plain_figures, plain_travel
 from hidemia.benchmarks.tables import TABLES, Rows, markdown, printed
 from hidemia.runtime.arguments import positive
@@ -36,7 +38,10 @@ def table(arguments: list[str]) -> int:
     parser.add_argument(
         "--hider", type=Path, metavar="WEIGHTS", help="Tables 3 to 6: a finished hider, on which the analyzers learn"
     )
+    parser.add_argument("--page", type=Path, help="also renew the table on this page, between its marks")
     options = parser.parse_args(arguments)
+    mark = f"<!-- figures: hidemia table {options.number} -->"
+    page = opened_at(options.page, mark) if options.page else ""
     if options.hider is not None and options.number not in ABLATIONS:
         parser.error(f"--hider: expected one of tables 3 to 6, got table {options.number}, which trains its hiders")
     bench = bench_of(parser, options)
@@ -58,8 +63,22 @@ def table(arguments: list[str]) -> int:
     )
     (bench.out / f"table{options.number}.json").write_text(json.dumps(results, indent=2) + "\n")
     (bench.out / f"table{options.number}.md").write_text(text)
+    if options.page:
+        lines = [f"    {asked(arguments)}", "", *text.rstrip("\n").splitlines()[2:]]
+        options.page.write_text(between(page, mark, lines), encoding="utf-8")
     sys.stdout.write(text)
     return 0
+
+
+def asked(arguments: list[str]) -> str:
+    """The command as it stands on a page: folders by name, and without those of this machine."""
+    parser = argparse.ArgumentParser(add_help=False)
+    for name in ("--out", "--page", "--device"):
+        parser.add_argument(name)
+    for name in ("--data", "--covers"):
+        parser.add_argument(name, type=lambda text: Path(text).name)
+    here, rest = parser.parse_known_args(arguments)
+    return shlex.join(["hidemia", "table", *rest, "--data", here.data, "--covers", here.covers])
 
 
 def bench_options(parser: argparse.ArgumentParser) -> None:

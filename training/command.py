@@ -29,7 +29,7 @@ from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
 from hidemia.training.weights import load_weights, save_config, save_weights
 
-LOOKED_AT = 200  # most images of val that a stage is judged by; thresholds are set on all of them
+LOOKED_AT = 100  # most images of val that a stage is judged by
 PLAIN = {"plain-": matched, "vanilla-": vanilla}  # what a plain network is trained by: prefixes of a recipe's name
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hidemia.training.channel import to_uint8
-from hidemia.training.data import Scans, read_covers, read_scans, scaled
+from hidemia.training.data import Scans, read_covers, read_scans, scaled, spread
 from hidemia.training.errors import one_line
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.seal import SEALED, agreement
@@ -27,12 +27,13 @@ from hidemia.training.weights import load_weights, save_config
 CANDIDATES = torch.linspace(0.2, 0.8, 25)
 PROG = "python -m hidemia.training.thresholds"
 MARGIN_DB = 6.0  # below the worst reply of the validation split
+MOST_IMAGES = 200
 CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 
 
 @torch.no_grad()
 def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Tensor) -> ModelConfig:
-    """The configuration with its thresholds set, from one trip for each image of the split.
+    """The configuration with its thresholds set, from one trip for each of at most `MOST_IMAGES` of the split.
 
     The mask's threshold is the candidate with the best mean Dice. A reply must differ from what was sent in at
     least a quarter of the share of values that the least changed one differs in, and lie at most 6 dB further
@@ -40,6 +41,7 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
     of its tiles that must carry the seal: see `seal_limit`.
     """
     system.eval()
+    scans = spread(scans, MOST_IMAGES)
     distances, changes, overlaps, sealed, once, twice = [], [], [], [], [], []
     for i in range(len(scans.images)):
         secret = scaled(scans.images[i : i + 1], model.image_size_px)

@@ -16,6 +16,7 @@ from hidemia.benchmarks.tables import TABLES, markdown, printed
 from hidemia.runtime import similarity
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import write_dataset
+from hidemia.runtime.errors import DataError
 from hidemia.training import command
 from hidemia.training.algorithm1 import stages as four_stages
 from hidemia.training.errors import TrainingError
@@ -103,8 +104,19 @@ def test_trained_once(data: Path, tmp_path: Path, quick: None, capsys, monkeypat
     assert found["gmacs_hide"] == pytest.approx(12.680 * 10 / 12, rel=0.01)  # at 224 px, without the dead subnets
 
     monkeypatch.setattr(cells, "run", lambda *arguments: pytest.fail("trained again"))
-    assert table(call(data, 3, tmp_path, "--rows", "residual-none")) == 0
+    page = tmp_path / "page.md"
+    page.write_text("Before.\n\n<!-- figures: hidemia table 3 -->\n<!-- end of figures -->\n\nAfter.\n")
+    assert table([*call(data, 3, tmp_path, "--rows", "residual-none"), "--page", str(page)]) == 0
     assert capsys.readouterr().out == text
+    head, body = text.split("\n\n", 1)
+    asked = "    hidemia table 3 --budget 4 --size-px 32 --covers-per-image 1 --rows residual-none"
+    asked += " --data busi --covers covers"
+    assert head == "## Table 3"
+    assert page.read_text() == (
+        f"Before.\n\n<!-- figures: hidemia table 3 -->\n\n{asked}\n\n{body}\n<!-- end of figures -->\n\nAfter.\n"
+    )
+    with pytest.raises(DataError, match="expected a page with marks"):
+        table([*call(data, 4, tmp_path), "--page", str(page)])
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         table([*call(data, 3, tmp_path, "--rows", "residual-none"), "--budget", "5"])
 
