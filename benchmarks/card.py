@@ -12,6 +12,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from hidemia.benchmarks.cells import cost
 from hidemia.benchmarks.pages import opened, renewed
 from hidemia.benchmarks.stories import STORIES, Story
 from hidemia.runtime.errors import DataError
@@ -143,6 +144,8 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
 
 {table(figures)}
 
+{paragraph(price(cost(model.build().eval(), model)))}
+
 {export(story, model.name)}    hidemia evaluate --client {story.bundles}/client --server {story.bundles}/server \\
         --data {story.data} --covers COVERS --split test --json weights/{model.name}/figures.json
 {precisions(others)}
@@ -179,6 +182,17 @@ One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
 **These weights are public: whoever has them can recover what they hide.** They are for demonstration; a site trains
 its own pair and keeps it private.
 """
+
+
+def price(found: Figures) -> str:
+    """What a trip costs, of `hidemia.benchmarks.cells.cost`."""
+    return (
+        f"A trip costs the device {found['gmacs_hide']:.1f} GMACs to hide and {2 * found['gmacs_recover']:.1f} to read "
+        f"the answer, for reply and stego are both revealed, and the server {found['gmacs_analyze']:.1f}: convolutions "
+        f"and matrix products of the networks as they were trained. The device's network has "
+        f"{found['parameters_hider'] / 1e6:.2f} million parameters, the server's "
+        f"{found['parameters_analyzer'] / 1e6:.2f} million."
+    )
 
 
 def export(story: Story, name: str) -> str:

@@ -2,7 +2,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from hidemia.benchmarks.card import card, lowered, precisions, shipped, table
+from hidemia.benchmarks.card import card, lowered, precisions, price, shipped, table
 from hidemia.benchmarks.pages import renewed
 from hidemia.benchmarks.stories import STORIES
 from hidemia.training.recipes import RECIPES
@@ -60,3 +60,10 @@ def test_other_precisions_stand_in_a_table_of_their_own():
     row = "| int8 | 44.54 dB / 0.986 | 41.30 dB / 0.972 | 0.700 | 5 |"
     assert row in precisions({"int8": FIGURES}).splitlines()
     assert not precisions({})
+
+
+def test_the_price_of_a_trip_reads_two_photos() -> None:
+    found = {"gmacs_hide": 2.0, "gmacs_recover": 3.0, "gmacs_analyze": 1.9, "parameters_hider": 234_000}
+    text = price(found | {"parameters_analyzer": 2_325_168})
+    assert "2.0 GMACs to hide and 6.0 to read the answer" in text
+    assert "0.23 million parameters, the server's 2.33 million." in text
