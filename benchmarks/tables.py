@@ -57,7 +57,8 @@ def ours(model: Model, budget: Budget, name: str, **changes: Any) -> Cell:
     if budget.hider is None:
         config = dataclasses.replace(model, name=name, hider=HiderConfig(), analyzer=analyzer)
         return Cell(name, Recipe(config, OURS))
-    name, (_, given) = f"{name}-on-{budget.hider.name}", load_weights(budget.hider)
+    name = f"{name}-on-{budget.hider.name}"
+    _, given = load_weights(budget.hider)
     config = dataclasses.replace(model, name=name, hider=given.hider, analyzer=analyzer)
     return Cell(name, Recipe(config, ALONE), budget.hider)
 
