@@ -181,8 +181,9 @@ SKIN = Recipe(
     (
         StageConfig("look", steps=1500, batch=16, size_px=128, analyzer_rate=1e-3, pool=7168),
         StageConfig("look", steps=900, batch=8, size_px=224, analyzer_rate=1e-3, pool=3600),
+        StageConfig("look", steps=1500, batch=8, size_px=224, analyzer_rate=7e-4, pool=6000),
         StageConfig(
-            "answer", steps=250, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+            "answer", steps=300, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
         ),
     ),
     start="kvasir",
