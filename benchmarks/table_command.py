@@ -142,7 +142,7 @@ def note(bench: Bench, number: int, column: str | None, task: str) -> str:
         what = "" if budget.hider is None else f"; the analyzer alone, on the finished hider of `{budget.hider.name}`"
     lines = (
         f"`{bench.data.name}`, split `{bench.split}`, {budget.size_px} px, {covers} an image; "
-        f"{steps} in {bench.precision}, one seed{what}. After the 8-bit channel."
+        f"{steps}, precision {bench.precision}, one seed{what}. After the 8-bit channel."
     )
     theirs = {1: paper.COLUMNS.get(column or "", "none"), 2: f"the mean over its {task} sets"}.get(number, "BUSI")
     lines += f" The paper's figures: {theirs}, its test split."
