@@ -8,7 +8,7 @@ before anything else and to uint8 after everything else: TensorRT takes uint8 in
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,13 @@ from hidemia.export.folding import folded
 from hidemia.export.hider import DeployedHider, HiderForm
 from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import to_uint8
-from hidemia.training.heads import ClassificationHead
+from hidemia.training.heads import ClassificationHead, GridMean, SegmentationHead
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.roles import AnyAnalyzer, AnyHider
 from hidemia.training.seal import agreement
 from hidemia.training.system import System
+
+Head: TypeAlias = SegmentationHead | ClassificationHead
 
 
 def pixels_in(photo: Tensor) -> Tensor:
@@ -49,14 +51,16 @@ def fast_analyzer(analyzer: AnyAnalyzer, form: Form, image_size_px: int) -> AnyA
     return deployed(analyzer, form, image_size_px) if isinstance(analyzer, Analyzer) else folded(analyzer)
 
 
-class FixedGridMean(nn.Module):
+class FixedGridMean(GridMean):
     """`GridMean` for images of one size, as two products with constant matrices.
 
     ONNX has no pooling into a grid that does not divide the image.
     """
 
+    windows: Tensor
+
     def __init__(self, count: int, image_size_px: int) -> None:
-        super().__init__()
+        super().__init__(count)
         windows = torch.zeros(count, image_size_px)
         for i in range(count):
             first, end = i * image_size_px // count, -(-(i + 1) * image_size_px // count)
@@ -68,7 +72,7 @@ class FixedGridMean(nn.Module):
         return self.windows @ image @ self.windows.T
 
 
-def fixed_head(head: nn.Module, image_size_px: int) -> nn.Module:
+def fixed_head(head: Head, image_size_px: int) -> Head:
     """A head for images of one size."""
     fixed = copy.deepcopy(head)
     if isinstance(fixed, ClassificationHead):
