@@ -34,6 +34,16 @@ class Story:
     official: bool = False
 
 
+BUSI_TRAINED = (
+    "454 images of BUSI and 120 simulated scans (`python -m hidemia.runtime.demo.scan --count 120 --seed 1000 --out "
+    "SIMULATED`), 512 photos (BSDS500 and COCO) as covers. "
+    "BUSI carries no patient identity: images of one patient may lie on both sides of the split, although near-copies "
+    "were kept together."
+)
+BUSI_LIMITS = (
+    "Trained on single frames with one lesion each, from one hospital: it has never seen a scan without a lesion and "
+    "will often outline something in one."
+)
 STORIES = {
     "busi": Story(
         what="Breast lesions in ultrasound, outlined",
@@ -41,22 +51,14 @@ STORIES = {
         images="images with a lesion",
         splits="454 / 65 / 64 of 647",
         bundles="runtime/bundles/busi",
-        trained=(
-            "454 images of BUSI and 120 simulated scans (`python -m hidemia.runtime.demo.scan --count 120 --seed "
-            "1000 --out SIMULATED`), 512 photos (BSDS500 and COCO) as covers. BUSI carries no patient identity: images "
-            "of one patient may lie on both sides of the split, although near-copies were kept together. Two cores of "
-            "an AMD EPYC (Zen 5), bfloat16, about 90 minutes:"
-        ),
+        trained=f"{BUSI_TRAINED} Two cores of an AMD EPYC (Zen 5), bfloat16, about 90 minutes:",
         command="hidemia train busi --data BUSI --simulated SIMULATED --covers COVERS",
         history=(
             "Stages 5 and 6 each went on from the rounded weights of the stages before (`--start weights/busi "
             "--first-stage 5`, then 6), on an AMD EPYC (Zen 4), on one core, in about ten minutes and one hour. "
             "The first stage saw 160 scans of an earlier draft of the simulator instead of the 120."
         ),
-        limits=(
-            "Trained on single frames with one lesion each, from one hospital: it has never seen a scan without a "
-            "lesion and will often outline something in one."
-        ),
+        limits=BUSI_LIMITS,
     ),
     "kvasir": Story(
         what="Polyps in endoscopy, outlined",
@@ -87,20 +89,15 @@ STORIES = {
         splits="454 / 65 / 64 of 647",
         bundles="build/bundles/busi-s",
         trained=(
-            "454 images of BUSI and 120 simulated scans (`python -m hidemia.runtime.demo.scan --count 120 --seed "
-            "1000 --out SIMULATED`), 512 photos (BSDS500 and COCO) as covers, from the weights of busi. BUSI carries "
-            "no patient identity: images of one patient may lie on both sides of the split, although near-copies were "
-            "kept together. One core of an Intel Xeon with AVX-512, float32, about an hour and a quarter:"
+            f"{BUSI_TRAINED} From the weights of busi, on one core of an Intel Xeon with AVX-512, "
+            "float32, about an hour and a quarter:"
         ),
         command=(
             "hidemia train busi-s --data BUSI --simulated SIMULATED --covers COVERS --start weights/busi "
             "--precision 32-true"
         ),
         history="",
-        limits=(
-            "Trained on single frames with one lesion each, from one hospital: it has never seen a scan without a "
-            "lesion and will often outline something in one."
-        ),
+        limits=BUSI_LIMITS,
     ),
 }
 """By the model's name; a model is shipped when its weights and figures are in ``weights/``."""
