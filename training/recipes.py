@@ -165,12 +165,19 @@ KVASIR = Recipe(
         StageConfig(
             "answer", steps=280, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
         ),
+        StageConfig("look", steps=1500, batch=8, size_px=224, analyzer_rate=1e-3, pool=2792),
+        StageConfig(
+            "answer", steps=100, batch=4, size_px=224, analyzer_rate=5e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+        ),
+        StageConfig(
+            "answer", steps=400, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+        ),
     ),
     start="busi",
 )  # fmt: skip
 
 # Kvasir's hider hides colour and grey, so that an analyzer alone has to learn. Two thirds of the lesions are of one
-# class: three quarters of each batch are drawn class by class.
+# class: batches are drawn class by class.
 SKIN = Recipe(
     ModelConfig(
         "skin",
@@ -181,29 +188,34 @@ SKIN = Recipe(
     (
         StageConfig("look", steps=1500, batch=16, size_px=128, analyzer_rate=1e-3, pool=7168),
         StageConfig("look", steps=900, batch=8, size_px=224, analyzer_rate=1e-3, pool=3600),
-        StageConfig("look", steps=1500, batch=8, size_px=224, analyzer_rate=7e-4, pool=6000),
+        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=14336),
         StageConfig(
-            "answer", steps=300, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+            "answer", steps=300, batch=8, size_px=128, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+        ),
+        StageConfig(
+            "answer", steps=250, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
         ),
     ),
     start="kvasir",
-    balanced=0.75,
+    balanced=1.0,
 )  # fmt: skip
 
+# Grey as busi: the narrow hider of busi-s hides it as it is.
 CHESTCT = Recipe(
     ModelConfig(
         "chestct",
         task="classification",
         classes=("adenocarcinoma", "large_cell_carcinoma", "normal", "squamous_cell_carcinoma"),
+        hider=HiderConfig(growth=12),
         analyzer=AnalyzerConfig(seal=4),
     ),
     (
-        StageConfig("look", steps=1500, batch=8, size_px=224, analyzer_rate=1e-3, pool=2796),
+        StageConfig("look", steps=1500, batch=16, size_px=96, analyzer_rate=1e-3, pool=4904),
         StageConfig(
-            "answer", steps=200, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+            "answer", steps=400, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
         ),
     ),
-    start="kvasir",
+    start="busi-s",
 )  # fmt: skip
 
 HIDERS = {

@@ -65,6 +65,12 @@ def test_threshold_is_the_one_with_the_best_dice(lesion: int, ground: int, low: 
     assert any(abs(config.mask_threshold - candidate) < 1e-3 for candidate in CANDIDATES.tolist())
 
 
+def test_no_threshold_outlines_a_photo_in_which_nothing_is_written() -> None:
+    recovered = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    probability = SegmentationHead("differential").probabilities(recovered, recovered)
+    assert probability.max() < CANDIDATES.min()
+
+
 def test_limits_of_the_reply_by_hand() -> None:
     # 2 levels brighter in 2 of 32 rows is the least changed reply, 4 levels in 4 rows the most changed.
     config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(200, (2, 4, 3)), COVERS)
