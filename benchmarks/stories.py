@@ -80,7 +80,8 @@ STORIES = {
         ),
         limits=(
             "Trained on single frames with a polyp each: it has never seen a frame without one and will often outline "
-            "something in it."
+            "something in it. On val its honest replies change the means of 2x2 px as much as replies analysed twice, "
+            "so that it has no limit there (`reply_max_low_change` is null): a reply analysed twice may be accepted."
         ),
     ),
     "busi-s": Story(

@@ -24,7 +24,8 @@ from hidemia.training.system import System
 from hidemia.training.validation import dice, psnr_db
 from hidemia.training.weights import load_weights, save_config
 
-CANDIDATES = torch.linspace(0.3, 0.8, 21)  # where nothing is written the differential form says sigmoid(-1) = 0.27
+CANDIDATES = torch.linspace(0.2, 0.8, 25)
+READABLE = CANDIDATES[4:]  # from 0.3 on: where nothing is written, the differential form says sigmoid(-1) = 0.27
 PROG = "python -m hidemia.training.thresholds"
 MARGIN_DB = 6.0  # below the worst reply of the validation split
 MOST_IMAGES = 200
@@ -57,10 +58,10 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         if scans.masks is not None:
             truth = scaled(scans.masks[i : i + 1], model.image_size_px)[:, 0] > 0.5
             probability = system.head.probabilities(trip.recovered, trip.reference)
-            overlaps.append(torch.stack([dice(probability >= limit, truth)[0] for limit in CANDIDATES]))
+            overlaps.append(torch.stack([dice(probability >= limit, truth)[0] for limit in READABLE]))
     threshold = model.mask_threshold
     if overlaps:
-        threshold = CANDIDATES[torch.stack(overlaps).mean(dim=0).argmax()].item()
+        threshold = READABLE[torch.stack(overlaps).mean(dim=0).argmax()].item()
     return dataclasses.replace(
         model,
         mask_threshold=round(threshold, 3),

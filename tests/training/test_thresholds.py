@@ -13,7 +13,7 @@ from hidemia.training.data import Scans, scaled
 from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.system import Trip
-from hidemia.training.thresholds import CANDIDATES, MARGIN_DB, low_limit, main, seal_limit, with_thresholds
+from hidemia.training.thresholds import MARGIN_DB, READABLE, low_limit, main, seal_limit, with_thresholds
 from hidemia.training.weights import load_weights, save_weights
 
 MODEL = ModelConfig("m", image_size_px=32, form="printed")
@@ -62,13 +62,13 @@ COVERS = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)
 def test_threshold_is_the_one_with_the_best_dice(lesion: int, ground: int, low: int, high: int) -> None:
     config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(lesion, (2, 4), ground), COVERS)
     assert low / 255 < config.mask_threshold <= high / 255  # anything between finds the lesion exactly
-    assert any(abs(config.mask_threshold - candidate) < 1e-3 for candidate in CANDIDATES.tolist())
+    assert any(abs(config.mask_threshold - candidate) < 1e-3 for candidate in READABLE.tolist())
 
 
 def test_no_threshold_outlines_a_photo_in_which_nothing_is_written() -> None:
     recovered = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     probability = SegmentationHead("differential").probabilities(recovered, recovered)
-    assert probability.max() < CANDIDATES.min()
+    assert probability.max() < READABLE.min()
 
 
 def test_limits_of_the_reply_by_hand() -> None:
