@@ -112,7 +112,7 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
     learned = (
         "hider and analyzer learn together before the analyzer is refined on the frozen hider"
         if together
-        else f"the hider is that of {recipe.start}, and the analyzer alone learns"
+        else f"the hider is that of {recipe.origin}, and the analyzer alone learns"
     )
     taught = "There was no teacher and no distillation."
     if recipe.pupil_of is not None:

@@ -47,7 +47,7 @@ def fast_hider(
 
 
 def fast_analyzer(analyzer: AnyAnalyzer, form: Form, image_size_px: int) -> AnyAnalyzer:
-    """An analyzer in the form it is deployed in; those without MoDC have one form, for every batch."""
+    """An analyzer in the form it is deployed in; those that mix no kernels have one form, for every batch."""
     return deployed(analyzer, form, image_size_px) if isinstance(analyzer, Analyzer) else folded(analyzer)
 
 

@@ -45,7 +45,8 @@ def traced(system: System, config: ModelConfig) -> dict[str, Exported]:
     """Every graph by file name, traced and linted."""
     side = config.image_size_px
     photo = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    invertible, mixes = isinstance(system.hider, InvertibleHider), isinstance(system.analyzer, Analyzer)
+    invertible = isinstance(system.hider, InvertibleHider)
+    mixes = isinstance(system.analyzer, Analyzer) and system.analyzer.config.k > 0
     forms = [form for form in HIDER_FORMS if form == "direct" or (invertible and side % TILED_SIDE == 0)]
     results = ["probability"] if config.seal is None else ["probability", "seal"]
     plans: list[tuple[str, nn.Module, list[str], list[str], str | None]] = [

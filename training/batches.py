@@ -30,24 +30,36 @@ class Batches:
         self.recipe, self.scans, self.photos, self.hider, self.out, self.place = (
             recipe, scans, photos, hider, out, place
         )  # fmt: skip
-        self._pools: dict[int, Pool] = {}
+        self._pools: dict[tuple[int, int], Pool] = {}  # by their first stage and how many images
 
     def batch(self, stage: int, step: int) -> Batch:
         """The images of one step of a stage."""
         config = self.recipe.stages[stage - 1]
         if not config.pool:
             return self._drawn(config, step)
-        if stage not in self._pools:
-            self._pools[stage] = self._pool(stage, dataclasses.replace(config, batch=PART))
-        return self._pools[stage].batch(config.batch, self.recipe.seed, step)
+        kept = (self._first_with_the_pool(stage), config.pool)
+        if kept not in self._pools:
+            self._pools[kept] = self._pool(kept[0], dataclasses.replace(config, batch=PART))
+        return self._pools[kept].batch(config.batch, self.recipe.seed, step)
 
-    def _pool(self, stage: int, config: StageConfig) -> Pool:
+    def _first_with_the_pool(self, stage: int) -> int:
+        """The first stage that hid the same images: of the same size, and by the same hider."""
+        first, size_px = stage, self.recipe.stages[stage - 1].size_px
+        for number in range(stage - 1, 0, -1):
+            earlier = self.recipe.stages[number - 1]
+            if earlier.hider_rate:
+                break
+            if earlier.pool and earlier.size_px == size_px:
+                first = number
+        return first
+
+    def _pool(self, first: int, config: StageConfig) -> Pool:
         device = next(self.hider.parameters()).device
 
         def drawn(number: int) -> Batch:
             return Batch(*(value if value is None else value.to(device) for value in self._drawn(config, number)))
 
-        return pool_of(self.hider, drawn, config.pool, self.out / f"{stage}-pool" / str(self.place.rank))
+        return pool_of(self.hider, drawn, config.pool, self.out / f"{first}-pool" / str(self.place.rank))
 
     def _drawn(self, config: StageConfig, step: int) -> Batch:
         recipe, common = self.recipe, (self.scans, self.photos, config.size_px, config.batch, self.recipe.seed, step)

@@ -67,9 +67,8 @@ def train(arguments: list[str]) -> int:
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
         raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
     nothing = options.start is None and options.teacher is None
-    origin = recipe.start or recipe.pupil_of
-    if origin is not None and options.start is None and not prefix:
-        parser.error(f"--start: expected the weights of {origin}, which {options.model} goes on from, got none")
+    if recipe.origin is not None and options.start is None and not prefix:
+        parser.error(f"--start: expected the weights of {recipe.origin}, which {options.model} goes on from, got none")
     if not 1 <= options.first_stage <= len(recipe.stages) or (options.first_stage > 1 and nothing):
         parser.error(
             f"--first-stage: expected 1 to {len(recipe.stages)}, beyond 1 with --start or --teacher, "
@@ -161,12 +160,15 @@ def run(
     torch.manual_seed(recipe.seed)
     system = model.build()
     teacher = None if recipe.teacher is None else recipe.teacher.build()
-    if start.weights is not None and recipe.pupil_of is not None and start.stage == 1:
+    afresh = start.stage == 1  # else --start names weights of this very model, after an earlier stage
+    if start.weights is not None and recipe.pupil_of is not None and afresh:
         teacher = _taught_by(system, recipe, start.weights)
+    elif start.weights is not None and recipe.hider_of is not None and afresh:
+        _hide_as(system, recipe, start.weights)
     elif start.weights is not None:
         _fill(system, start.weights)
     if start.hider is not None:
-        system.hider.load_state_dict(load_weights(start.hider)[0].hider.state_dict())
+        _hide_as(system, recipe, start.hider)
     if start.teacher is not None:
         teacher = _released(recipe, start.teacher)
     aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
@@ -248,6 +250,17 @@ def _fill(system: System, weights: Path) -> None:
         raise TrainingError(f"{weights}: does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
     if unknown or any(not name.startswith("analyzer.seals.") for name in missing):
         raise TrainingError(f"{weights}: does not fit the recipe, which differs in {(unknown + missing)[0]}")
+
+
+def _hide_as(system: System, recipe: Recipe, weights: Path) -> None:
+    """Takes over the hider of another run."""
+    earlier, model = load_weights(weights)
+    if model.hider != recipe.model.hider:
+        raise TrainingError(
+            f"{weights}: expected a hider as {recipe.model.name} has it ({recipe.model.hider}), got that of "
+            f"{model.name} ({model.hider}); name weights with such a hider"
+        )
+    system.hider.load_state_dict(earlier.hider.state_dict())
 
 
 def _taught_by(system: System, recipe: Recipe, weights: Path) -> InvertibleHider:

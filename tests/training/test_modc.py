@@ -166,6 +166,34 @@ def test_flat_ground_is_halved(diagonals: str, shake) -> None:
     torch.testing.assert_close(answer, expected)
 
 
+@pytest.mark.parametrize("candidates", [(1,), (1, 2), (1, 2, 3, 4, 5)])
+def test_starts_as_the_plain_convolution_of_its_seed(candidates: tuple[int, ...]) -> None:
+    torch.manual_seed(3)
+    plain = MoDC(4, 6, k=0)
+    torch.manual_seed(3)
+    fresh = MoDC(4, 6, k=len(candidates), candidates=candidates)
+    equal = torch.full((1, len(candidates)), 1 / len(candidates))
+    torch.testing.assert_close(fresh.kernels(equal)[0], plain.weight, atol=1e-6, rtol=1e-5)
+
+
+def test_literal5_starts_near_the_plain_convolution_of_its_seed() -> None:
+    """Its diagonals reach a 5x5, of which 9 numbers cannot choose all 25."""
+    torch.manual_seed(3)
+    plain = F.pad(MoDC(4, 6, k=0).weight, (1, 1, 1, 1))
+    torch.manual_seed(3)
+    fresh = MoDC(4, 6, k=5, diagonals="literal5")
+    kernels = fresh.kernels(torch.full((1, 5), 0.2))[0]
+    assert (kernels - plain).norm() < 0.2 * plain.norm()
+    assert (kernels.sum(dim=(2, 3)) - plain.sum(dim=(2, 3))).norm() < 0.2 * plain.sum(dim=(2, 3)).norm()
+
+
+def test_starts_where_a_kernel_can_have_no_sum() -> None:
+    """lambda = 1 and one candidate: w - T(w) sums to zero whatever w is."""
+    fresh = MoDC(4, 6, k=1, candidates=(1,), strength=1.0)
+    assert fresh.weight.isfinite().all()
+    torch.testing.assert_close(fresh.kernels(torch.ones(1, 1)).sum(dim=(3, 4)), torch.zeros(1, 6, 4), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("candidates", [(1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), (1, 2, 3, 4, 5), (5, 2)])
 def test_candidate_sets(candidates: tuple[int, ...], shake) -> None:
     k = min(2, len(candidates))

@@ -122,6 +122,19 @@ def test_killed_while_the_pool_is_made_and_resumed(
     assert curves[0] == curves[1]
 
 
+def test_stages_of_one_size_share_what_was_hidden_until_the_hider_learns_again(
+    scans_folder: Path, covers_folder: Path, tmp_path: Path
+) -> None:
+    hide, _, joint, _ = MICRO.stages
+    look = StageConfig("look", steps=1, batch=2, size_px=32, analyzer_rate=1e-3, pool=2 * PART)
+    answer = dataclasses.replace(look, objective="answer", pool=PART)
+    smaller = dataclasses.replace(look, size_px=16)
+    recipe = dataclasses.replace(MICRO, stages=(hide, look, smaller, answer, joint, answer))
+    run(recipe, scans_folder, None, covers_folder, tmp_path, "cpu")
+    parts = {path.name: len(list((path / "0").iterdir())) for path in tmp_path.glob("*-pool")}
+    assert parts == {"2-pool": 2, "3-pool": 2, "6-pool": 1}
+
+
 def test_spread_takes_evenly_from_a_split() -> None:
     images = torch.zeros(9, 3, 4, 4, dtype=torch.uint8)
     masks = torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1).expand(9, 1, 4, 4)
