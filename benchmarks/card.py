@@ -117,6 +117,7 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
     taught = "There was no teacher and no distillation."
     if recipe.pupil_of is not None:
         taught = f"The hider of {recipe.pupil_of} was its teacher."
+    convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"
     hider = "LightIH" if model.hider.growth == HiderConfig().growth else "LightIH-S"
     plain = (
         "" if f"plain_{ACCURACY[figures['task']][0]}" in figures else ", and no plain network was trained beside it yet"
@@ -166,7 +167,7 @@ One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
         paragraph(
             "The objectives are described in `training/stages.py`. Other than in the paper, because it served better "
             f"here: {learned}; the {'mask' if outlines else 'class'} is read from the difference between what R finds "
-            "in reply and stego; every band is residual; `project` diagonals; width 16 with four levels; the reply "
+            f"in reply and stego; every band is residual; {convolutions}; width 16 with four levels; the reply "
             f"carries a seal (`training/seal.py`). {taught} {story.history}"
         )
     }

@@ -217,6 +217,7 @@ CHESTCT = Recipe(
     (
         StageConfig("look", steps=2000, batch=16, size_px=96, analyzer_rate=1e-3, pool=6400),
         StageConfig("look", steps=600, batch=8, size_px=224, analyzer_rate=7e-4, pool=2400),
+        StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=1e-3, pool=2400),
         StageConfig(
             "answer", steps=300, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5,
             pool=2400,
