@@ -102,7 +102,7 @@ def test_the_server_gets_none_of_the_hiders_weights(bundles, weights):
 
 
 def test_deterministic(bundles, weights, tmp_path):
-    export_model(weights, tmp_path / "again", simulated(1, 64), public_key=True)
+    export_model(weights, tmp_path / "again", simulated(3, 64), public_key=True)
     for role in ("client", "server"):
         for file in (bundles / role).iterdir():
             if file.name != "measured.json":
