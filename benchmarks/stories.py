@@ -56,8 +56,8 @@ STORIES = {
         history=(
             "Stages 5 and 6 each went on from the rounded weights of the stages before (`--start weights/busi "
             "--first-stage 5`, then 6), on an AMD EPYC (Zen 4), on one core, in about ten minutes and one hour. "
-            "The first stage saw 160 scans of an earlier draft of the simulator instead of the 120. The analyzer's kernels "
-            "were drawn as for plain convolutions, not as `training/modc.py` draws them now."
+            "The first stage saw 160 scans of an earlier draft of the simulator instead of the 120. The analyzer's "
+            "kernels were drawn as for plain convolutions, not as `training/modc.py` draws them now."
         ),
         limits=BUSI_LIMITS,
     ),

@@ -200,6 +200,10 @@ SKIN = Recipe(
             "answer", steps=300, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5,
             pool=3200,
         ),
+        StageConfig(
+            "answer", steps=400, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5,
+            pool=3200,
+        ),
     ),
     hider_of="kvasir",
     balanced=1.0,
