@@ -102,46 +102,5 @@ STORIES = {
         history="",
         limits=BUSI_LIMITS,
     ),
-    "skin": Story(
-        what="Skin lesions in dermatoscopy, told apart by seven classes",
-        data="HAM10000",
-        images="images of a lesion",
-        splits="7,012 / 1,004 / 1,000 of 10,015",
-        bundles="build/bundles/skin",
-        trained=(
-            "7,012 images of HAM10000, 512 photos (BSDS500 and COCO) as covers, from the hider of kvasir. All images "
-            "of one lesion are on one side of the split. One core of an Intel Xeon with AVX-512, float32, about two "
-            "hours:"
-        ),
-        command="hidemia train skin --data HAM10000 --covers COVERS --start weights/kvasir --precision 32-true",
-        history=(
-            "Stage 1 learned from photos in which kvasir's hider had hidden before its kernels were rounded to 8 bits: "
-            "they differ by a grey level at most."
-        ),
-        limits=(
-            "Trained on single dermatoscopic images, most of them of light skin from two clinics: it names one of "
-            "seven classes whatever it is shown, takes rare classes for as likely as frequent ones, and its confidence "
-            "is not calibrated. HAM10000 may not be used commercially."
-        ),
-    ),
-    "chestct": Story(
-        what="Slices of chest CT, told apart by four classes",
-        data="ChestCT",
-        images="slices",
-        splits="699 / 101 / 100 of 1,000",
-        bundles="build/bundles/chestct",
-        trained=(
-            "699 slices of ChestCT, 512 photos (BSDS500 and COCO) as covers, from the hider of busi-s. ChestCT "
-            "carries no patient identity, and its official split leaks: 46 of its 54 normal test slices are in its own "
-            "training set. Here near-copies were kept together; slices of one patient may still lie on both sides. "
-            "One core of an Intel Xeon with AVX-512, float32, about an hour and a half:"
-        ),
-        command="hidemia train chestct --data ChestCT --covers COVERS --start weights/busi-s --precision 32-true",
-        history="",
-        limits=(
-            "Trained on single slices, four in five of them with a carcinoma, all of unknown origin: it names one of "
-            "four classes whatever it is shown, and its confidence is not calibrated."
-        ),
-    ),
 }
 """By the model's name; a model is shipped when its weights and figures are in ``weights/``."""

@@ -184,8 +184,7 @@ KVASIR = Recipe(
 )  # fmt: skip
 
 # Kvasir's hider hides colour and grey, so that an analyzer alone has to learn: one of plain convolutions, which learns
-# first (docs/tables.md, Table 4), in less than half of the time a step. Two thirds of the lesions are of one class:
-# batches are drawn class by class.
+# first (docs/tables.md, Table 4). Two thirds of the lesions are of one class: batches are drawn class by class.
 SKIN = Recipe(
     ModelConfig(
         "skin",
