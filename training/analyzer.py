@@ -13,6 +13,8 @@ from hidemia.training.asywa import AsyWA
 from hidemia.training.modc import MoDC
 from hidemia.training.roles import AnyAnalyzer
 from hidemia.training.seal import pattern, spread
+from hidemia.training.verdict import Verdict
+from hidemia.training.verdict import spread as in_tiles
 from hidemia.training.wavelet import BANDS, dwt, iwt, join, split
 
 
@@ -27,6 +29,7 @@ class AnalyzerConfig(Struct, frozen=True, tag="hidemia", tag_field="kind"):
         attention_levels: how many of the deepest levels have it.
         residual: bands to which the stego's own band is added: ``all``, ``ll`` (Eq. 1) or ``none`` (Table 3).
         seal: seed of the pattern that marks a reply, see `hidemia.training.seal`; None writes none, as in the paper.
+        classes: of the verdict it writes, see `hidemia.training.verdict`; None writes a mask, pixel by pixel.
     """
 
     width: int = 16
@@ -40,6 +43,7 @@ class AnalyzerConfig(Struct, frozen=True, tag="hidemia", tag_field="kind"):
     attention_levels: int = 2
     residual: str = "all"
     seal: int | None = None
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         if self.residual not in ("all", "ll", "none"):
@@ -132,6 +136,8 @@ class Analyzer(AnyAnalyzer):
                 nn.init.zeros_(seal.weight)
                 nn.init.zeros_(seal.bias)
             self.register_buffer("signs", pattern(self.seal), persistent=False)
+        classes = self.config.classes
+        self.verdict = None if classes is None else Verdict(len(BANDS) * self.width, classes)
         first = self.config.levels - self.config.attention_levels
         self.attention = nn.ModuleDict(
             {
@@ -153,16 +159,24 @@ class Analyzer(AnyAnalyzer):
                 levels[name].append(x[name])
         return {name: self.unets[name].decode(levels[name]) for name in BANDS}
 
+    def judge(self, features: dict[str, Tensor]) -> Tensor | None:
+        """The verdict, where one is given."""
+        return None if self.verdict is None else self.verdict(features)
+
     def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
         """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH); residual as configured."""
-        outputs = {name: 0.1 * self._written(name, features[name]).to(bands[name].dtype) for name in BANDS}
+        judged = self.judge(features)
+        verdict = None if judged is None else in_tiles(judged, *features["ll"].shape[2:])
+        outputs = {name: 0.1 * self._written(name, features[name], verdict).to(bands[name].dtype) for name in BANDS}
         for name in self.config.residual_bands():
             outputs[name] = bands[name] + outputs[name]
         return iwt(join(outputs))
 
-    def _written(self, name: str, features: Tensor) -> Tensor:
+    def _written(self, name: str, features: Tensor, verdict: Tensor | None) -> Tensor:
         """What a band is changed by: the result, and the seal, whose strength is learned and whose signs are fixed."""
         written: Tensor = self.heads[name](features)
+        if verdict is not None:
+            written = written * verdict
         if self.seal is not None:
             written = written + self.seals[name](features) * spread(self.signs, *features.shape[2:])
         return written

@@ -65,4 +65,4 @@ class Batches:
         recipe, common = self.recipe, (self.scans, self.photos, config.size_px, config.batch, self.recipe.seed, step)
         if config.objective in ("hide", "distill_features"):  # the hider alone
             return hiding_batch(*common, self.place)
-        return training_batch(*common, self.place, recipe.balanced)
+        return training_batch(*common, self.place, recipe.balanced, recipe.upright)

@@ -221,10 +221,12 @@ def scan_batch(
     draw: torch.Generator,
     place: Place = ALONE,
     balanced: float = 0.0,
+    upright: bool = True,  # noqa: FBT001, FBT002 - of the recipe
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Augmented scans of one step, with their masks and labels as in `Batch`.
 
-    ``balanced`` is the share of the batch that is drawn class by class instead of image by image.
+    ``balanced`` is the share of the batch that is drawn class by class instead of image by image. Scans that have no
+    up and down, ``upright`` false, are turned by quarters as well.
     """
     picks = epoch_order(len(scans.images), seed, step, batch, place)
     count = round(balanced * batch)
@@ -232,6 +234,11 @@ def scan_batch(
         picks[batch - count :] = balanced_picks(scans.labels, count, draw)
     masks = None if scans.masks is None else scans.masks[picks]
     secrets, warped = warp(scans.images[picks], masks, size_px, draw)
+    if not upright:
+        turns = torch.randint(4, (batch,), generator=draw).tolist()
+        secrets = torch.stack([torch.rot90(secret, turn, (1, 2)) for secret, turn in zip(secrets, turns, strict=True)])
+        if warped is not None:
+            warped = torch.stack([torch.rot90(mask, turn, (1, 2)) for mask, turn in zip(warped, turns, strict=True)])
     return secrets, warped, scans.labels[picks]
 
 
@@ -244,10 +251,11 @@ def training_batch(
     step: int,
     place: Place = ALONE,
     balanced: float = 0.0,
+    upright: bool = True,  # noqa: FBT001, FBT002 - of the recipe
 ) -> Batch:
     """The batch of one step: augmented scans and random crops of covers."""
     draw = generator(seed, step, place.rank)
-    secrets, masks, labels = scan_batch(scans, size_px, batch, seed, step, draw, place, balanced)
+    secrets, masks, labels = scan_batch(scans, size_px, batch, seed, step, draw, place, balanced, upright)
     return Batch(secrets, crop_covers(covers, batch, size_px, draw), masks, labels)
 
 

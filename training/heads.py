@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 FORMS = ("printed", "centred", "differential")
+TILES = 3  # a side of the grid in which classes are written
 
 
 def logits(recovered: Tensor, reference: Tensor, form: str) -> Tensor:
@@ -76,9 +77,9 @@ class ClassificationHead(nn.Module):
         if kind not in ("tiles", "pooled"):
             raise ValueError(f"kind: expected 'tiles' or 'pooled', got {kind!r}")
         _check_form(form)
-        if kind == "tiles" and not 1 <= classes <= 9:
+        if kind == "tiles" and not 1 <= classes <= TILES * TILES:
             raise ValueError(f"classes: expected 1 to 9 for a 3x3 grid, got {classes}")
-        self.classes, self.form, self.means = classes, form, GridMean(14 if kind == "pooled" else 3)
+        self.classes, self.form, self.means = classes, form, GridMean(14 if kind == "pooled" else TILES)
         self.linear = nn.Linear(3 * 14 * 14, classes) if kind == "pooled" else None
 
     def forward(self, recovered: Tensor, reference: Tensor) -> Tensor:

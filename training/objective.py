@@ -140,6 +140,8 @@ class Objective(nn.Module):
 
     def _aided(self, features: dict[str, Tensor], batch: Batch) -> Losses:
         reconstruction, direct = self.aids(features)
+        judged = self.system.analyzer.judge(features)
+        direct = direct if judged is None else judged
         truth = self._truth(batch)
         if truth.ndim == 4:
             truth = F.avg_pool2d(truth, 2)

@@ -117,7 +117,14 @@ def until_plateau(
         for _ in range(every):
             draw = generator(recipe.seed, run.step)
             secrets, masks, labels = scan_batch(
-                train, size_px, plan.batch, recipe.seed, run.step, draw, balanced=recipe.balanced
+                train,
+                size_px,
+                plan.batch,
+                recipe.seed,
+                run.step,
+                draw,
+                balanced=recipe.balanced,
+                upright=recipe.upright,
             )
             truth = labels if masks is None else masks
             run.learn(*run.fabric.to_device((secrets, truth)))

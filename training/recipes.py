@@ -55,8 +55,12 @@ class ModelConfig:
         """Fresh networks.
 
         Raises:
-            ValueError: a setting is not one of those that a network has.
+            ValueError: a setting is not one of those that a network has, or the analyzer writes another task's result.
         """
+        judged = self.analyzer.classes if isinstance(self.analyzer, AnalyzerConfig) else None
+        read = len(self.classes) if self.task == "classification" and self.head == "tiles" else None
+        if judged not in (None, read):
+            raise ValueError(f"analyzer.classes: expected {read}, as the head reads in tiles, or none, got {judged}")
         head = (
             SegmentationHead(self.form)
             if self.task == "segmentation"
@@ -75,6 +79,7 @@ class Recipe:
         hider_of: the model whose hider, given by ``--start``, it starts with; its analyzer starts from nothing.
         pupil_of: the model whose hider, given by ``--start``, is the teacher, and whose analyzer goes on learning.
         balanced: share of each batch that is drawn class by class, where classes are rare.
+        upright: whether its scans have an up and a down; those that have none are turned by quarters as well.
     """
 
     model: ModelConfig
@@ -85,6 +90,7 @@ class Recipe:
     hider_of: str | None = None
     pupil_of: str | None = None
     balanced: float = 0.0
+    upright: bool = True
 
     @property
     def origin(self) -> str | None:
@@ -190,22 +196,19 @@ SKIN = Recipe(
         "skin",
         task="classification",
         classes=("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"),
-        analyzer=AnalyzerConfig(k=0, seal=3),
+        analyzer=AnalyzerConfig(k=0, seal=3, classes=7),
     ),
     (
         StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=14336),
-        StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=7e-4, pool=3200),
+        StageConfig("look", steps=1600, batch=8, size_px=224, analyzer_rate=7e-4, pool=4096),
         StageConfig(
             "answer", steps=300, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5,
-            pool=3200,
-        ),
-        StageConfig(
-            "answer", steps=400, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5,
-            pool=3200,
+            pool=4096,
         ),
     ),
     hider_of="kvasir",
     balanced=1.0,
+    upright=False,
 )  # fmt: skip
 
 # Grey as busi: the narrow hider of busi-s hides it as it is.
@@ -215,15 +218,13 @@ CHESTCT = Recipe(
         task="classification",
         classes=("adenocarcinoma", "large_cell_carcinoma", "normal", "squamous_cell_carcinoma"),
         hider=HiderConfig(growth=12),
-        analyzer=AnalyzerConfig(k=0, seal=4),
+        analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=4, classes=4),
     ),
     (
-        StageConfig("look", steps=2000, batch=16, size_px=96, analyzer_rate=1e-3, pool=6400),
-        StageConfig("look", steps=600, batch=8, size_px=224, analyzer_rate=7e-4, pool=2400),
-        StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=1e-3, pool=2400),
+        StageConfig("look", steps=3000, batch=8, size_px=224, analyzer_rate=1e-3, pool=4192),
         StageConfig(
             "answer", steps=300, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, reply_limit=7e-5,
-            pool=2400,
+            pool=4192,
         ),
     ),
     hider_of="busi-s",

@@ -41,6 +41,10 @@ class AnyAnalyzer(nn.Module, ABC):
     def features(self, bands: dict[str, Tensor]) -> dict[str, Tensor]:
         """Bands of the stego by name, each (B, 3, H/2, W/2) -> features by name, each (B, C, H/2, W/2)."""
 
+    def judge(self, features: dict[str, Tensor]) -> Tensor | None:  # noqa: ARG002 - most judge nothing
+        """The class by features as above: logits (B, K), or None where no `hidemia.training.verdict` is given."""
+        return None
+
     @abstractmethod
     def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
         """The same bands and their features -> x_mia (B, 3, H, W), before the channel."""

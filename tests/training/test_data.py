@@ -230,6 +230,23 @@ def test_training_batch(scans: Scans, photos: torch.Tensor) -> None:
     assert (bright - batch.masks).abs().mean() < 0.02
 
 
+def test_scans_without_an_up_are_turned_with_their_masks(scans: Scans, photos: torch.Tensor) -> None:
+    upright = training_batch(scans, photos, 32, 3, 0, 0)
+    turns = set()
+    for step in range(8):
+        upright, turned = (training_batch(scans, photos, 32, 3, 0, step, upright=way) for way in (True, False))
+        assert torch.equal(upright.labels, turned.labels)
+        for number in range(3):
+            way = [
+                turn
+                for turn in range(4)
+                if torch.equal(turned.secrets[number], upright.secrets[number].rot90(turn, (1, 2)))
+            ]
+            turns.update(way)
+            assert torch.equal(turned.masks[number], upright.masks[number].rot90(way[0], (1, 2)))
+    assert turns == {0, 1, 2, 3}
+
+
 def test_classification_has_no_masks(scans: Scans, photos: torch.Tensor) -> None:
     bare = Scans(scans.images, None, scans.labels, scans.classes)
     assert training_batch(bare, photos, 32, 3, 0, 0).masks is None

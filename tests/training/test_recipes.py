@@ -80,6 +80,15 @@ def test_classification_is_built_as_configured() -> None:
     assert system.head.linear.out_features == 4
 
 
+@pytest.mark.parametrize("other", [{"task": "segmentation"}, {"head": "pooled"}, {"classes": ("a", "b", "c")}])
+def test_a_verdict_is_written_where_it_is_read(other: dict[str, object]) -> None:
+    analyzer = AnalyzerConfig(width=8, levels=2, classes=2)
+    fitting = {"task": "classification", "classes": ("a", "b"), "analyzer": analyzer}
+    assert ModelConfig("m", **fitting).build().analyzer.verdict.linear.out_features == 2
+    with pytest.raises(ValueError, match=r"analyzer\.classes: expected (None|3), .* got 2"):
+        ModelConfig("m", **(fitting | other)).build()
+
+
 def test_the_twelve_rival_pairs() -> None:
     names = [recipe.model.name for recipe in PAIRS]
     assert len(set(names)) == 12

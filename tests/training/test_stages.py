@@ -5,11 +5,14 @@ import torch
 import torch.nn.functional as F
 from tests.micro import micro_config, micro_system
 
+from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.losses import mia_loss
 from hidemia.training.objective import Aids, Objective, StageConfig
+from hidemia.training.recipes import ModelConfig
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.wavelet import dwt, split
 
@@ -178,6 +181,22 @@ def test_aids() -> None:
     assert reconstruction.shape == (2, 3, 4, 4)
     assert logits.shape == (2, 1, 4, 4)
     assert Aids(8, 5)(features)[1].shape == (2, 5)
+
+
+def test_a_verdict_is_supervised_in_the_place_of_the_aid() -> None:
+    config = ModelConfig(
+        "m",
+        "classification",
+        ("a", "b"),
+        hider=HiderConfig(blocks=1, growth=4),
+        analyzer=AnalyzerConfig(width=8, levels=2, attention_levels=1, classes=2),
+    )
+    system = config.build()
+    objective = OBJECTIVES["look"](system, Aids(8, 2), StageConfig("look", 1, 2, 32))
+    photos, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
+    sum(objective(Batch(photos, photos, None, labels), 0.0).values()).backward()
+    assert system.analyzer.verdict.linear.weight.grad.abs().sum() > 0
+    assert objective.aids.direct.weight.grad is None
 
 
 def test_config_is_frozen() -> None:
