@@ -166,7 +166,8 @@ class Analyzer(AnyAnalyzer):
     def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
         """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH); residual as configured."""
         judged = self.judge(features)
-        verdict = None if judged is None else in_tiles(judged, *features["ll"].shape[2:])
+        height, width = (int(side) for side in features["ll"].shape[2:])  # int: a constant when traced for export
+        verdict = None if judged is None else in_tiles(judged, height, width)
         outputs = {name: 0.1 * self._written(name, features[name], verdict).to(bands[name].dtype) for name in BANDS}
         for name in self.config.residual_bands():
             outputs[name] = bands[name] + outputs[name]

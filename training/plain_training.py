@@ -116,16 +116,8 @@ def until_plateau(
     while run.falls <= plan.falls and run.look < plan.looks:
         for _ in range(every):
             draw = generator(recipe.seed, run.step)
-            secrets, masks, labels = scan_batch(
-                train,
-                size_px,
-                plan.batch,
-                recipe.seed,
-                run.step,
-                draw,
-                balanced=recipe.balanced,
-                upright=recipe.upright,
-            )
+            drawn = (train, size_px, plan.batch, recipe.seed, run.step, draw)
+            secrets, masks, labels = scan_batch(*drawn, balanced=recipe.balanced, upright=recipe.upright)
             truth = labels if masks is None else masks
             run.learn(*run.fabric.to_device((secrets, truth)))
         figure = figure_of(run.raw, val, size_px)

@@ -10,8 +10,9 @@ This is ours; the paper appends a linear layer to what is recovered (`hidemia.tr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidemia.training.heads import TILES
@@ -39,5 +40,13 @@ def spread(logits: Tensor, height: int, width: int) -> Tensor:
     """
     level = logits - logits.mean(dim=1, keepdim=True)
     bent = LARGEST * torch.tanh(level / LARGEST)
-    grid = F.pad(bent, (0, TILES * TILES - logits.shape[1])).view(-1, 1, TILES, TILES)
-    return F.interpolate(grid, size=(height, width), mode="nearest")
+    own_tile = _one_hot(range(int(logits.shape[1])), TILES * TILES)  # int: a constant when traced for export
+    down = _one_hot((pixel * TILES // height for pixel in range(height)), TILES)
+    across = _one_hot((pixel * TILES // width for pixel in range(width)), TILES)
+    grid = (bent @ own_tile.to(bent)).view(-1, 1, TILES, TILES)
+    return down.to(bent) @ grid @ across.to(bent).mT
+
+
+def _one_hot(places: Iterable[int], count: int) -> Tensor:
+    """(places, count), made of numbers alone: a constant when traced for export."""
+    return torch.tensor([[float(place == column) for column in range(count)] for place in places])

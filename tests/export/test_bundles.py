@@ -214,8 +214,11 @@ def test_real_probes_come_from_val(tmp_path):
     assert secret.min() == secret.max() == cover.min() == cover.max() == 200
 
 
-def test_a_model_of_classes_is_checked_with_simulated_images(tmp_path, capsys):
-    config = micro_config(task="classification", classes=("bad", "good", "worse"))
+@pytest.mark.parametrize("k", [0, 2])
+@pytest.mark.parametrize("judged", [None, 3])
+def test_a_model_of_classes_is_checked_with_simulated_images(judged, k, tmp_path, capsys):
+    analyzer = AnalyzerConfig(width=8, levels=2, attention_levels=1, k=k, seal=7, classes=judged)
+    config = micro_config(task="classification", classes=("bad", "good", "worse"), analyzer=analyzer)
     save_weights(micro_system(config), config, tmp_path / "weights", bits=8)
     asked = ["--weights", str(tmp_path / "weights"), "--out", str(tmp_path / "out"), "--precision", "fp32"]
     assert export(asked) == 0

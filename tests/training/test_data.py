@@ -237,13 +237,10 @@ def test_scans_without_an_up_are_turned_with_their_masks(scans: Scans, photos: t
         upright, turned = (training_batch(scans, photos, 32, 3, 0, step, upright=way) for way in (True, False))
         assert torch.equal(upright.labels, turned.labels)
         for number in range(3):
-            way = [
-                turn
-                for turn in range(4)
-                if torch.equal(turned.secrets[number], upright.secrets[number].rot90(turn, (1, 2)))
-            ]
-            turns.update(way)
-            assert torch.equal(turned.masks[number], upright.masks[number].rot90(way[0], (1, 2)))
+            before, after = upright.secrets[number], turned.secrets[number]
+            way = next(turn for turn in range(4) if torch.equal(after, before.rot90(turn, (1, 2))))
+            turns.add(way)
+            assert torch.equal(turned.masks[number], upright.masks[number].rot90(way, (1, 2)))
     assert turns == {0, 1, 2, 3}
 
 
