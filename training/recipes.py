@@ -196,7 +196,7 @@ SKIN = Recipe(
         "skin",
         task="classification",
         classes=("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"),
-        analyzer=AnalyzerConfig(k=0, seal=3, classes=7),
+        analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=3, classes=7),
     ),
     (
         StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=14336),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, scaled
 from hidemia.training.heads import ClassificationHead
+from hidemia.training.wavelet import dwt, split
 
 
 def psnr_db(a: Tensor, b: Tensor) -> Tensor:
@@ -31,10 +32,13 @@ def balanced_accuracy(prediction: Tensor, labels: Tensor) -> float:
 
 @torch.no_grad()
 def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batch: int = 16) -> dict[str, float]:
-    """Means over the split, one cover an image, after the channel: PSNR of stego and reply, the task."""
+    """Means over the split, one cover an image, after the channel: PSNR of stego and reply, the task.
+
+    Where the analyzer gives a `hidemia.training.verdict`, also how good that is before it is written into a reply.
+    """
     training, device = system.training, next(system.parameters()).device
     system.eval()
-    stego_db, reply_db, task, answers = [], [], [], []
+    stego_db, reply_db, task, answers, verdicts = [], [], [], [], []
     for start in range(0, len(scans.images), batch):
         picks = torch.arange(start, min(start + batch, len(scans.images)))
         secret = scaled(scans.images[picks].to(device), size_px)
@@ -44,6 +48,9 @@ def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batc
         reply_db.append(psnr_db(trip.reply, cover))
         if isinstance(system.head, ClassificationHead):
             answers.append(trip.logits.argmax(dim=1).cpu())
+            judged = system.analyzer.judge(system.analyzer.features(split(dwt(trip.stego))))
+            if judged is not None:
+                verdicts.append(judged.argmax(dim=1).cpu())
         elif scans.masks is not None:
             truth = scaled(scans.masks[picks].to(device), size_px)[:, 0] > 0.5
             task.append(dice(trip.logits[:, 0] > 0, truth))
@@ -56,6 +63,8 @@ def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batc
         prediction = torch.cat(answers)
         figures["accuracy"] = (prediction == scans.labels).double().mean().item()
         figures["balanced_accuracy"] = balanced_accuracy(prediction, scans.labels)
+        if verdicts:
+            figures["judged_balanced_accuracy"] = balanced_accuracy(torch.cat(verdicts), scans.labels)
     elif task:
         figures["dsc"] = torch.cat(task).mean().item()
     return figures

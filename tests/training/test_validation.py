@@ -8,6 +8,7 @@ from torch import nn
 
 from hidemia.training.data import Scans
 from hidemia.training.heads import ClassificationHead
+from hidemia.training.roles import AnyAnalyzer
 from hidemia.training.system import Trip
 from hidemia.training.validation import balanced_accuracy, dice, psnr_db, validate
 
@@ -43,12 +44,33 @@ def test_dice_by_hand() -> None:
     assert dice(torch.cat([truth, empty]), torch.cat([truth, truth])).tolist() == [1, 0]  # image by image
 
 
+class Judging(AnyAnalyzer):
+    """Judges by the brightness of a photo, or not at all."""
+
+    def __init__(self, judges: bool) -> None:
+        super().__init__()
+        self.judges = judges
+
+    def features(self, bands: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return bands
+
+    def judge(self, features: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        brightness = features["ll"].mean(dim=(1, 2, 3)) / 2
+        return torch.stack([brightness, torch.full_like(brightness, 0.5)], dim=1) if self.judges else None
+
+    def reply(self, bands: dict[str, torch.Tensor], features: dict[str, torch.Tensor]) -> torch.Tensor:
+        raise NotImplementedError
+
+    def forward(self, stego: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
 class Canned(nn.Module):
     """Sends the cover a level brighter, replies two brighter, and finds what is bright in the secret."""
 
-    def __init__(self, head: nn.Module | None = None) -> None:
+    def __init__(self, head: nn.Module | None = None, judges: bool = False) -> None:
         super().__init__()
-        self.head = head or nn.Identity()
+        self.head, self.analyzer = head or nn.Identity(), Judging(judges)
         self.unused = nn.Parameter(torch.zeros(1))
         self.modes: list[bool] = []
 
@@ -92,6 +114,16 @@ def test_accuracy_for_classes() -> None:
     figures = validate(Canned(ClassificationHead(2)), bright, covers, 32)
     assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "accuracy", "balanced_accuracy"}
     assert figures["accuracy"] == figures["balanced_accuracy"] == 0.5
+
+
+def test_a_verdict_is_looked_at_before_it_is_written() -> None:
+    covers = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    covers[0] = 200  # the photos of images 0, 2, 4 are bright: class 0, as they are
+    figures = validate(Canned(ClassificationHead(2), judges=True), scans(5), covers, 32)
+    assert figures["judged_balanced_accuracy"] == 1
+    assert figures["balanced_accuracy"] == 0.5
+    covers[1] = 200  # all are taken for class 0
+    assert validate(Canned(ClassificationHead(2), judges=True), scans(5), covers, 32)["judged_balanced_accuracy"] == 0.5
 
 
 def test_balanced_accuracy_by_hand() -> None:
