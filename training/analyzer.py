@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hidemia.training.asywa import AsyWA
 from hidemia.training.modc import MoDC
-from hidemia.training.roles import AnyAnalyzer
+from hidemia.training.roles import AnyAnalyzer, Features
 from hidemia.training.seal import pattern, spread
 from hidemia.training.verdict import Verdict
 from hidemia.training.verdict import spread as in_tiles
@@ -137,7 +137,8 @@ class Analyzer(AnyAnalyzer):
                 nn.init.zeros_(seal.bias)
             self.register_buffer("signs", pattern(self.seal), persistent=False)
         classes = self.config.classes
-        self.verdict = None if classes is None else Verdict(len(BANDS) * self.width, classes)
+        deepest = self.width * 2 ** (self.config.levels - 1)
+        self.verdict = None if classes is None else Verdict(len(BANDS) * deepest, classes)
         first = self.config.levels - self.config.attention_levels
         self.attention = nn.ModuleDict(
             {
@@ -146,8 +147,8 @@ class Analyzer(AnyAnalyzer):
             }
         )
 
-    def features(self, bands: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The last features of the four U-Nets by band, each (B, width, H/2, W/2)."""
+    def features(self, bands: dict[str, Tensor]) -> Features:
+        """The last features of the four U-Nets by band, each (B, width, H/2, W/2), and the verdict of their deepest."""
         x = {name: front(bands[name], name) for name in BANDS}
         levels: dict[str, list[Tensor]] = {name: [] for name in BANDS}
         for level in range(self.config.levels):
@@ -157,18 +158,15 @@ class Analyzer(AnyAnalyzer):
                 x = self.attention[str(level)](x)
             for name in BANDS:
                 levels[name].append(x[name])
-        return {name: self.unets[name].decode(levels[name]) for name in BANDS}
+        verdict = None if self.verdict is None else self.verdict(x)
+        return Features({name: self.unets[name].decode(levels[name]) for name in BANDS}, verdict)
 
-    def judge(self, features: dict[str, Tensor]) -> Tensor | None:
-        """The verdict, where one is given."""
-        return None if self.verdict is None else self.verdict(features)
-
-    def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
+    def reply(self, bands: dict[str, Tensor], features: Features) -> Tensor:
         """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH); residual as configured."""
-        judged = self.judge(features)
-        height, width = (int(side) for side in features["ll"].shape[2:])  # int: a constant when traced for export
-        verdict = None if judged is None else in_tiles(judged, height, width)
-        outputs = {name: 0.1 * self._written(name, features[name], verdict).to(bands[name].dtype) for name in BANDS}
+        height, width = (int(side) for side in bands["ll"].shape[2:])  # int: a constant when traced for export
+        verdict = None if features.verdict is None else in_tiles(features.verdict, height, width)
+        written = {name: self._written(name, features.maps[name], verdict) for name in BANDS}
+        outputs = {name: 0.1 * change.to(bands[name].dtype) for name, change in written.items()}
         for name in self.config.residual_bands():
             outputs[name] = bands[name] + outputs[name]
         return iwt(join(outputs))

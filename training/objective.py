@@ -13,6 +13,7 @@ from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.losses import beyond, mia_loss
+from hidemia.training.roles import Features
 from hidemia.training.system import System
 
 Losses = dict[str, Tensor]
@@ -76,11 +77,14 @@ class Aids(nn.Module):
         self.direct = nn.Conv2d(4 * width, classes or 1, 1)
         self.pooled = classes is not None
 
-    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """-> (reconstruction (B, 3, h, w), logits (B, 1, h, w) or (B, K))."""
-        stacked = torch.cat(list(features.values()), dim=1)
+    def forward(self, features: Features) -> tuple[Tensor, Tensor]:
+        """-> (reconstruction (B, 3, h, w), logits (B, 1, h, w) or (B, K): the verdict where one is given)."""
+        stacked = torch.cat(list(features.maps.values()), dim=1)
+        reconstruction = self.reconstruct(stacked).float()
+        if features.verdict is not None:
+            return reconstruction, features.verdict
         direct = self.direct(stacked).float()
-        return self.reconstruct(stacked).float(), direct.mean(dim=(2, 3)) if self.pooled else direct
+        return reconstruction, direct.mean(dim=(2, 3)) if self.pooled else direct
 
 
 class Objective(nn.Module):
@@ -138,10 +142,8 @@ class Objective(nn.Module):
         assert batch.masks is not None  # noqa: S101 - a segmentation recipe reads masks
         return batch.masks
 
-    def _aided(self, features: dict[str, Tensor], batch: Batch) -> Losses:
+    def _aided(self, features: Features, batch: Batch) -> Losses:
         reconstruction, direct = self.aids(features)
-        judged = self.system.analyzer.judge(features)
-        direct = direct if judged is None else judged
         truth = self._truth(batch)
         if truth.ndim == 4:
             truth = F.avg_pool2d(truth, 2)

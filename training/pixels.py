@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from msgspec import Struct
 from torch import Tensor, nn
 
-from hidemia.training.roles import AnyAnalyzer, in_float32
+from hidemia.training.roles import AnyAnalyzer, Features, in_float32
 from hidemia.training.wavelet import iwt, join
 
 STRIDE = 16  # each of these networks halves an image four times
@@ -73,12 +73,12 @@ class PixelAnalyzer(AnyAnalyzer):
             for parameter in network.head.parameters():
                 nn.init.zeros_(parameter)
 
-    def features(self, bands: dict[str, Tensor]) -> dict[str, Tensor]:
+    def features(self, bands: dict[str, Tensor]) -> Features:
         """The four pixels of each 2x2 block become channels, so that the size is that of bands."""
-        return {"pixels": F.pixel_unshuffle(self.network.features(iwt(join(bands))), 2)}
+        return Features({"pixels": F.pixel_unshuffle(self.network.features(iwt(join(bands))), 2)})
 
-    def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
-        return self._answered(iwt(join(bands)), F.pixel_shuffle(features["pixels"], 2))
+    def reply(self, bands: dict[str, Tensor], features: Features) -> Tensor:
+        return self._answered(iwt(join(bands)), F.pixel_shuffle(features.maps["pixels"], 2))
 
     def forward(self, stego: Tensor) -> Tensor:
         return self._answered(stego, self.network.features(stego))

@@ -7,6 +7,7 @@ A system is built, trained, saved and exported through these alone. What only on
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,23 @@ class AnyHider(nn.Module, ABC):
         """R: a stego or reply (B, 3, H, W) in [0, 1] -> what is hidden in it, (B, 3, H, W), unclipped."""
 
 
+class Features(NamedTuple):
+    """What an analyzer has read of a stego, before it writes.
+
+    Attributes:
+        maps: its last features by name, each (B, C, H/2, W/2).
+        verdict: the class, as logits (B, K), see `hidemia.training.verdict`; None where the analyzer gives none.
+    """
+
+    maps: dict[str, Tensor]
+    verdict: Tensor | None = None
+
+
 class AnyAnalyzer(nn.Module, ABC):
     """M, in two steps, so that training can supervise its features before anything is recovered.
 
     Attributes:
-        width: a quarter of the channels of all features together.
+        width: a quarter of the channels of all maps together.
         seal: seed of the pattern that it writes into replies, see `hidemia.training.seal`; None where it writes none.
         signs: the pattern itself, where there is a seal.
     """
@@ -38,15 +51,11 @@ class AnyAnalyzer(nn.Module, ABC):
     signs: Tensor
 
     @abstractmethod
-    def features(self, bands: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Bands of the stego by name, each (B, 3, H/2, W/2) -> features by name, each (B, C, H/2, W/2)."""
-
-    def judge(self, features: dict[str, Tensor]) -> Tensor | None:  # noqa: ARG002 - most judge nothing
-        """The class by features as above: logits (B, K), or None where no `hidemia.training.verdict` is given."""
-        return None
+    def features(self, bands: dict[str, Tensor]) -> Features:
+        """Bands of the stego by name, each (B, 3, H/2, W/2) -> what is read of them."""
 
     @abstractmethod
-    def reply(self, bands: dict[str, Tensor], features: dict[str, Tensor]) -> Tensor:
+    def reply(self, bands: dict[str, Tensor], features: Features) -> Tensor:
         """The same bands and their features -> x_mia (B, 3, H, W), before the channel."""
 
     @abstractmethod

@@ -25,6 +25,7 @@ from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.losses import beyond, mia_loss, percept_loss
 from hidemia.training.objective import Losses, Objective
+from hidemia.training.roles import Features
 from hidemia.training.seal import agreement, seal_loss
 from hidemia.training.system import Trip
 from hidemia.training.wavelet import dwt, split
@@ -91,7 +92,7 @@ class Joint(Objective):
         pull = self.config.reply_weight * min(1.0, 0.1 + done)
         losses = {
             "task": mia_loss(trip.logits[:count], self._truth(batch)),
-            **self._aided({name: feature[:count] for name, feature in features.items()}, batch),
+            **self._aided(_first(features, count), batch),
             "reply": pull * beyond(percept_loss(trip.reply, covers), self.config.reply_limit),
         }
         if self.config.seal_weight:
@@ -99,6 +100,12 @@ class Joint(Objective):
             agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)
             losses["seal"] = self.config.seal_weight * seal_loss(agreed, hidden)
         return Trip(*(value[:count] for value in vars(trip).values())), losses
+
+
+def _first(features: Features, count: int) -> Features:
+    """Those of the first images of a batch."""
+    verdict = None if features.verdict is None else features.verdict[:count]
+    return Features({name: maps[:count] for name, maps in features.maps.items()}, verdict)
 
 
 class Answer(Joint):

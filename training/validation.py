@@ -48,7 +48,7 @@ def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batc
         reply_db.append(psnr_db(trip.reply, cover))
         if isinstance(system.head, ClassificationHead):
             answers.append(trip.logits.argmax(dim=1).cpu())
-            judged = system.analyzer.judge(system.analyzer.features(split(dwt(trip.stego))))
+            judged = system.analyzer.features(split(dwt(trip.stego))).verdict
             if judged is not None:
                 verdicts.append(judged.argmax(dim=1).cpu())
         elif scans.masks is not None:

@@ -1,9 +1,9 @@
 """The verdict: a class is known of the whole image, and is written where the head of the task reads it.
 
 What a pixel of the reply should be follows from all of the stego: which class it is, and in whose tile the pixel
-lies. Convolutions alone have to carry both to every pixel, and learn it slowly. Here the features are pooled, a linear
-layer judges, and what it gives each class is spread over that class's tile; the last convolutions of the analyzer say
-with what strength it is written, pixel by pixel, as they do for the seal.
+lies. Convolutions alone have to carry both to every pixel, and learn it slowly. Here the deepest features are pooled, a
+linear layer judges, and what it gives each class is spread over that class's tile; the last convolutions of the
+analyzer say with what strength it is written, pixel by pixel, as they do for the seal.
 
 This is ours; the paper appends a linear layer to what is recovered (`hidemia.training.heads`).
 """
@@ -21,7 +21,7 @@ LARGEST = 5.0  # of a logit beside the mean of all: what is surer than that woul
 
 
 class Verdict(nn.Module):
-    """Judges by the means of all features: bands by name, each (B, C, h, w) -> logits (B, K), float32."""
+    """Judges by the means of features: bands by name, each (B, C, h, w) -> logits (B, K), float32."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()

@@ -101,7 +101,7 @@ def test_unet_by_its_formula(shake) -> None:
             x = norm(F.conv2d(x, conv.weight, padding=1)).clamp_min(0)
         return x
 
-    found = analyzer.features(bands)
+    found = analyzer.features(bands).maps
     for name in BANDS:
         net = analyzer.unets[name]
         fine = block(net.down[0], front(bands[name], name))
@@ -157,7 +157,7 @@ def test_attention_sits_at_the_deepest_levels() -> None:
 def test_high_bands_are_analysed_without_ll(attention: str, reached: bool, shake) -> None:
     analyzer = shake(tiny(attention=attention)).eval()
     bands = {name: band.requires_grad_() for name, band in split(dwt(torch.rand(1, 3, 32, 32))).items()}
-    found = analyzer.features(bands)
+    found = analyzer.features(bands).maps
     for name in HIGH_BANDS:
         gradient = torch.autograd.grad(found[name].sum(), bands["ll"], retain_graph=True, allow_unused=True)[0]
         assert (gradient is not None and bool(gradient.abs().max() > 0)) == reached

@@ -42,7 +42,7 @@ def test_in_two_steps_it_is_the_same(config: PixelConfig) -> None:
         stego = torch.rand(2, 3, 32, 32, dtype=torch.float64)
         bands = split(dwt(stego))
         features = analyzer.features(bands)
-        assert {feature.shape for feature in features.values()} == {(2, 4 * analyzer.width, 16, 16)}
+        assert {feature.shape for feature in features.maps.values()} == {(2, 4 * analyzer.width, 16, 16)}
         torch.testing.assert_close(analyzer.reply(bands, features), analyzer(stego))
 
 

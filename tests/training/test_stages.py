@@ -13,6 +13,7 @@ from hidemia.training.invertible import HiderConfig
 from hidemia.training.losses import mia_loss
 from hidemia.training.objective import Aids, Objective, StageConfig
 from hidemia.training.recipes import ModelConfig
+from hidemia.training.roles import Features
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.wavelet import dwt, split
 
@@ -176,11 +177,13 @@ def test_within_the_limits_there_is_no_pull(make, batch: Batch) -> None:
 
 
 def test_aids() -> None:
-    features = {band: torch.rand(2, 8, 4, 4) for band in ("ll", "hl", "lh", "hh")}
+    features = Features({band: torch.rand(2, 8, 4, 4) for band in ("ll", "hl", "lh", "hh")})
     reconstruction, logits = Aids(8, None)(features)
     assert reconstruction.shape == (2, 3, 4, 4)
     assert logits.shape == (2, 1, 4, 4)
     assert Aids(8, 5)(features)[1].shape == (2, 5)
+    verdict = torch.rand(2, 5)
+    assert Aids(8, 5)(features._replace(verdict=verdict))[1] is verdict
 
 
 def test_a_verdict_is_supervised_in_the_place_of_the_aid() -> None:

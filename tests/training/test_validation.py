@@ -8,7 +8,7 @@ from torch import nn
 
 from hidemia.training.data import Scans
 from hidemia.training.heads import ClassificationHead
-from hidemia.training.roles import AnyAnalyzer
+from hidemia.training.roles import AnyAnalyzer, Features
 from hidemia.training.system import Trip
 from hidemia.training.validation import balanced_accuracy, dice, psnr_db, validate
 
@@ -51,14 +51,12 @@ class Judging(AnyAnalyzer):
         super().__init__()
         self.judges = judges
 
-    def features(self, bands: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return bands
+    def features(self, bands: dict[str, torch.Tensor]) -> Features:
+        brightness = bands["ll"].mean(dim=(1, 2, 3)) / 2
+        verdict = torch.stack([brightness, torch.full_like(brightness, 0.5)], dim=1)
+        return Features(bands, verdict if self.judges else None)
 
-    def judge(self, features: dict[str, torch.Tensor]) -> torch.Tensor | None:
-        brightness = features["ll"].mean(dim=(1, 2, 3)) / 2
-        return torch.stack([brightness, torch.full_like(brightness, 0.5)], dim=1) if self.judges else None
-
-    def reply(self, bands: dict[str, torch.Tensor], features: dict[str, torch.Tensor]) -> torch.Tensor:
+    def reply(self, bands: dict[str, torch.Tensor], features: Features) -> torch.Tensor:
         raise NotImplementedError
 
     def forward(self, stego: torch.Tensor) -> torch.Tensor:

@@ -52,7 +52,7 @@ def test_a_fresh_analyzer_writes_nothing_and_a_trained_one_its_verdict():
     assert (analyzer(stego) - stego).abs().max() < 1e-6
     nn.init.constant_(analyzer.heads["ll"].bias, 1.0)
     bands = split(dwt(stego))
-    judged = analyzer.judge(analyzer.features(bands))
+    judged = analyzer.features(bands).verdict
     change = split(dwt(analyzer(stego) - stego))
     expected = 0.1 * spread(judged, 24, 24).expand(-1, 3, -1, -1)
     torch.testing.assert_close(change["ll"], expected, atol=1e-6, rtol=0)
@@ -68,4 +68,5 @@ def test_what_is_written_teaches_the_verdict():
 
 
 def test_without_classes_nothing_is_judged():
-    assert Analyzer(AnalyzerConfig(width=8, levels=2, attention_levels=1)).judge({}) is None
+    analyzer = Analyzer(AnalyzerConfig(width=8, levels=2, attention_levels=1))
+    assert analyzer.features(split(dwt(torch.rand(1, 3, 32, 32)))).verdict is None
