@@ -84,7 +84,13 @@ def train(arguments: list[str]) -> int:
         return 0
     if options.covers is None:
         parser.error("--covers: expected a folder of photos, got none")
-    start = Start(options.start, options.first_stage, teacher=options.teacher)
+    hider_alone = recipe.hider_of is not None and options.first_stage == 1  # later, the weights are this very model's
+    start = Start(
+        weights=None if hider_alone else options.start,
+        stage=options.first_stage,
+        hider=options.start if hider_alone else None,
+        teacher=options.teacher,
+    )
     machines = Machines(options.devices, options.nodes, options.precision)
     run(recipe, options.data, options.simulated, options.covers, out, options.device, start, machines)
     return 0
@@ -160,11 +166,8 @@ def run(
     torch.manual_seed(recipe.seed)
     system = model.build()
     teacher = None if recipe.teacher is None else recipe.teacher.build()
-    afresh = start.stage == 1  # else --start names weights of this very model, after an earlier stage
-    if start.weights is not None and recipe.pupil_of is not None and afresh:
+    if start.weights is not None and recipe.pupil_of is not None and start.stage == 1:
         teacher = _taught_by(system, recipe, start.weights)
-    elif start.weights is not None and recipe.hider_of is not None and afresh:
-        _hide_as(system, recipe, start.weights)
     elif start.weights is not None:
         _fill(system, start.weights)
     if start.hider is not None:

@@ -17,6 +17,7 @@ from hidemia.training.data import Scans
 from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.objective import StageConfig
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
+from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
 MICRO = Recipe(
@@ -236,25 +237,28 @@ def test_a_recipe_that_goes_on_from_another_model_asks_for_it(
 
 
 def test_an_analyzer_of_another_kind_learns_on_the_hider_it_starts_with(
-    scans_folder: Path, covers_folder: Path, tmp_path: Path
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(MICRO, scans_folder, None, covers_folder, tmp_path / "first", "cpu")
-    first, _ = load_weights(tmp_path / "first" / "weights")
+    def trained(out: str, recipe: Recipe, *more: str) -> System:
+        monkeypatch.setitem(RECIPES, "micro", recipe)
+        assert train([*arguments, "--out", str(tmp_path / out), *more]) == 0
+        return load_weights(tmp_path / out / "weights")[0]
+
+    first = trained("first", MICRO)
     plain = dataclasses.replace(MICRO.model, analyzer=AnalyzerConfig(k=0, width=8, levels=1, attention_levels=1))
     look = StageConfig("look", steps=2, batch=2, size_px=16, analyzer_rate=1e-3)
     recipe = Recipe(plain, (look, look), hider_of="micro")
-    begun = command.Start(tmp_path / "first" / "weights")
-    found = run(recipe, scans_folder, None, covers_folder, tmp_path / "second", "cpu", begun)
-    assert equal(found.hider, first.hider)
+    begun = "--start", str(tmp_path / "first" / "weights")
+    second = trained("second", recipe, *begun)
+    assert equal(second.hider, first.hider)
     # From the second stage on, --start names weights of the model itself: its analyzer is taken over.
-    onward = command.Start(tmp_path / "second" / "weights", stage=2)
     rate_0 = dataclasses.replace(recipe, stages=(look, dataclasses.replace(look, analyzer_rate=0.0)))
-    again = run(rate_0, scans_folder, None, covers_folder, tmp_path / "third", "cpu", onward)
+    third = trained("third", rate_0, "--start", str(tmp_path / "second" / "weights"), "--first-stage", "2")
     kernel = "unets.ll.down.0.conv1.weight"
-    torch.testing.assert_close(again.analyzer.state_dict()[kernel], found.analyzer.state_dict()[kernel])
+    torch.testing.assert_close(third.analyzer.state_dict()[kernel], second.analyzer.state_dict()[kernel])
     deeper = dataclasses.replace(recipe, model=dataclasses.replace(plain, hider=HiderConfig(blocks=4, growth=4)))
     with pytest.raises(TrainingError, match=r"expected a hider as micro has it .*blocks=4.*, got that of micro .*=2"):
-        run(deeper, scans_folder, None, covers_folder, tmp_path / "fourth", "cpu", begun)
+        trained("fourth", deeper, *begun)
 
 
 def test_a_narrower_hider_learns_from_the_one_it_starts_with(
