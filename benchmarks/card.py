@@ -105,7 +105,6 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
         f"{stage.hider_rate:g} | {stage.analyzer_rate:g} |"
         for number, stage in enumerate(recipe.stages, start=1)
     )
-    drawn = "" if story.official else "; one that `hidemia` draws has twice as many for test"
     outlines = model.task == "segmentation"
     limits = "The mask's threshold and the reply's limits" if outlines else "The reply's limits"
     together = any(stage.hider_rate for stage in recipe.stages)
@@ -118,6 +117,7 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
     if recipe.pupil_of is not None:
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"
+    judged = "" if outlines else "the class is judged by pooled features and written in tiles (`training/verdict.py`); "
     hider = "LightIH" if model.hider.growth == HiderConfig().growth else "LightIH-S"
     plain = (
         "" if f"plain_{ACCURACY[figures['task']][0]}" in figures else ", and no plain network was trained beside it yet"
@@ -140,7 +140,7 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
             f"Test split of {story.data}: {figures['n_images']} {story.images}, {figures['covers_per_image']} of the "
             f"test covers for each, through the exported bundles and real PNG bytes. {limits} were set on `val`. The "
             "split is that of the `index.csv` that the images came with: "
-            f"{story.splits} for train, val and test{drawn}."
+            f"{story.splits} for train, val and test{story.split}."
         )
     }
 
@@ -167,8 +167,9 @@ One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
         paragraph(
             "The objectives are described in `training/stages.py`. Other than in the paper, because it served better "
             f"here: {learned}; the {'mask' if outlines else 'class'} is read from the difference between what R finds "
-            f"in reply and stego; every band is residual; {convolutions}; width 16 with four levels; the reply "
-            f"carries a seal (`training/seal.py`). {taught} {story.history}"
+            f"in reply and stego; every band is residual; {convolutions}; width {model.analyzer.width} with "
+            f"{model.analyzer.levels} levels; {judged}the reply carries a seal (`training/seal.py`). "
+            f"{taught} {story.history}"
         )
     }
 

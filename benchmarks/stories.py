@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DRAWN = "; one that `hidemia` draws has twice as many for test"
+
 
 @dataclass(frozen=True)
 class Story:
@@ -19,7 +21,7 @@ class Story:
         command: How it was trained.
         history: Where the training was not what the command alone would do.
         limits: What it has never seen.
-        official: Whether the data set's own split is used, so that nobody draws another.
+        split: How the split differs from those that others use, after a semicolon.
     """
 
     what: str
@@ -31,7 +33,7 @@ class Story:
     command: str
     history: str
     limits: str
-    official: bool = False
+    split: str = DRAWN
 
 
 BUSI_TRAINED = (
