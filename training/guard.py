@@ -15,13 +15,15 @@ import torch
 
 from hidemia.training.errors import TrainingError
 
+FIRST = 20  # losses by which the beginning of a stage is known
+
 
 class DivergenceGuard:
     """Keeps good copies of the state in memory and says when to return to one.
 
     Args:
-        factor: a loss above this multiple of the running median has exploded; honest spikes of a small loss
-            reach five to ten times the median.
+        factor: a loss above this multiple of the running median, and above what the first were, has exploded; honest
+            spikes of a small loss reach five to ten times the median, and of one that is nearly learned by heart more.
         window: losses in the running median.
         every: steps between two good copies.
         patience: rollbacks after which training gives up.
@@ -30,6 +32,7 @@ class DivergenceGuard:
     def __init__(self, factor: float = 20.0, window: int = 100, every: int = 100, patience: int = 10) -> None:
         self.factor, self.every, self.patience = factor, every, patience
         self.losses: deque[float] = deque(maxlen=window)
+        self.first = math.inf  # the median of the first losses; until then nothing but what is not finite has exploded
         self.rollbacks = 0
         self.good: deque[dict[str, Any]] = deque(maxlen=3)
         self.returned = False  # to the newest copy, with no new one since
@@ -38,11 +41,13 @@ class DivergenceGuard:
         """Whether this loss is not finite or far above what it has been."""
         if not math.isfinite(loss):
             return True
-        return len(self.losses) >= 20 and loss > self.factor * statistics.median(self.losses)
+        return loss > max(self.first, self.factor * statistics.median(self.losses or [math.inf]))
 
     def accept(self, loss: float) -> None:
         """Record the loss of a step that went well."""
         self.losses.append(loss)
+        if self.first == math.inf and len(self.losses) == FIRST:
+            self.first = statistics.median(self.losses)
 
     def healthy(self) -> bool:
         """Whether the last loss is what the last hundred were: not while one is on its way up."""
@@ -72,10 +77,11 @@ class DivergenceGuard:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs of it."""
-        return {"losses": torch.tensor(list(self.losses), dtype=torch.float64), "rollbacks": self.rollbacks}
+        losses = torch.tensor(list(self.losses), dtype=torch.float64)
+        return {"losses": losses, "first": self.first, "rollbacks": self.rollbacks}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take `state` back."""
         self.losses.clear()
         self.losses.extend(state["losses"].tolist())
-        self.rollbacks = state["rollbacks"]
+        self.first, self.rollbacks = state["first"], state["rollbacks"]

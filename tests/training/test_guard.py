@@ -38,9 +38,20 @@ def test_first_steps_may_be_wild() -> None:
 
 
 def test_median_runs() -> None:
-    guard = fed([100.0] * 50 + [1.0] * 20, window=20, factor=5)
+    guard = fed([1.0] * 50 + [100.0] * 20, window=20, factor=5)
     assert len(guard.losses) == 20
-    assert guard.exploded(6.0)
+    assert not guard.exploded(499.0)
+    assert guard.exploded(501.0)
+
+
+def test_what_is_learned_by_heart_may_be_as_wrong_as_at_first() -> None:
+    guard = fed([1.4] * 20 + [0.01] * 100)  # cross entropy: an image that is not known yet costs a hundred medians
+    assert not guard.exploded(1.4)
+    assert guard.exploded(1.5)
+    again = DivergenceGuard()
+    again.restore(guard.state())
+    assert not again.exploded(1.4)
+    assert again.exploded(1.5)
 
 
 def test_good_state_is_a_copy_each_time() -> None:
