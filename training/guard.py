@@ -84,4 +84,4 @@ class DivergenceGuard:
         """Take `state` back."""
         self.losses.clear()
         self.losses.extend(state["losses"].tolist())
-        self.first, self.rollbacks = state["first"], state["rollbacks"]
+        self.first, self.rollbacks = state.get("first", math.inf), state["rollbacks"]  # older checkpoints have no first

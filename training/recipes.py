@@ -221,7 +221,7 @@ CHESTCT = Recipe(
         analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=4, classes=4),
     ),
     (
-        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=6400),
+        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=19200),
         StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192),
         StageConfig(
             "answer", steps=220, batch=4, size_px=224, analyzer_rate=1e-3, seal_weight=1.0, blank=1, reply_limit=7e-5,
