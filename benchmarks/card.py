@@ -149,7 +149,8 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
 {paragraph(price(cost(model.build().eval(), model)))}
 
 {export(story, model.name)}    hidemia evaluate --client {story.bundles}/client --server {story.bundles}/server \\
-        --data {story.data} --covers COVERS --split test --json weights/{model.name}/figures.json
+        --data {story.data} --covers COVERS --split test --covers-per-image {figures["covers_per_image"]} \\
+        --json weights/{model.name}/figures.json
 {precisions(others)}
 One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
 

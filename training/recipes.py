@@ -202,8 +202,8 @@ SKIN = Recipe(
         StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=14336),
         StageConfig("look", steps=1600, batch=8, size_px=224, analyzer_rate=7e-4, pool=4096),
         StageConfig(
-            "answer", steps=220, batch=4, size_px=224, analyzer_rate=1e-3, seal_weight=1.0, blank=1, reply_limit=7e-5,
-            pool=4096,
+            "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5, pool=4096,
         ),
     ),
     hider_of="kvasir",
@@ -224,8 +224,8 @@ CHESTCT = Recipe(
         StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=19200),
         StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192),
         StageConfig(
-            "answer", steps=220, batch=4, size_px=224, analyzer_rate=1e-3, seal_weight=1.0, blank=1, reply_limit=7e-5,
-            pool=4192,
+            "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5, pool=4192,
         ),
     ),
     hider_of="busi-s",
