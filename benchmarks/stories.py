@@ -117,8 +117,8 @@ STORIES = {
         ),
         command="hidemia train skin --data HAM10000 --covers COVERS --start weights/kvasir --precision 32-true",
         history=(
-            "Batches drawn class by class teach it the rare kinds: its balanced accuracy is high, and its accuracy lower "
-            "than that of naming the most frequent class for every image."
+            "Batches drawn class by class teach it the rare kinds: its balanced accuracy is high, and its accuracy "
+            "lower than that of naming the most frequent class for every image."
         ),
         limits=(
             "Classes are as frequent in training as if all were equally common, so what it gives as probabilities is "
