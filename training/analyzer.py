@@ -163,10 +163,11 @@ class Analyzer(AnyAnalyzer):
 
     def reply(self, bands: dict[str, Tensor], features: Features) -> Tensor:
         """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH); residual as configured."""
-        height, width = (int(side) for side in bands["ll"].shape[2:])  # int: a constant when traced for export
-        verdict = None if features.verdict is None else in_tiles(features.verdict, height, width)
-        written = {name: self._written(name, features.maps[name], verdict) for name in BANDS}
-        outputs = {name: 0.1 * change.to(bands[name].dtype) for name, change in written.items()}
+        maps, verdict = features.maps, None
+        if features.verdict is not None:
+            height, width = (int(side) for side in bands["ll"].shape[2:])  # int: a constant when traced for export
+            verdict = in_tiles(features.verdict, height, width)
+        outputs = {name: 0.1 * self._written(name, maps[name], verdict).to(bands[name].dtype) for name in BANDS}
         for name in self.config.residual_bands():
             outputs[name] = bands[name] + outputs[name]
         return iwt(join(outputs))
