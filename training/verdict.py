@@ -1,7 +1,7 @@
 """The verdict: a class is known of the whole image, and is written where the head of the task reads it.
 
 What a pixel of the reply should be follows from all of the stego: which class it is, and in whose tile the pixel
-lies. Convolutions alone have to carry both to every pixel, and learn it slowly. Here the deepest features are pooled, a
+lies. Convolutions alone have to carry both to every pixel. Here the deepest features are pooled, a
 linear layer judges, and what it gives each class is spread over that class's tile; the last convolutions of the
 analyzer say with what strength it is written, pixel by pixel, as they do for the seal.
 
