@@ -35,6 +35,7 @@ class StageConfig:
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
         pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
             Stages of one size share them.
+        exchanged: share of a batch from the pool whose photos are others of the pool, see `hidemia.training.pool`.
         blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
         teacher: whether the stage's hider is the recipe's teacher, and not the student.
         distill_weights: alpha 1 to 3 of Eq. 7.
@@ -57,6 +58,7 @@ class StageConfig:
     reconstruct_weight: float = 10.0
     seal_weight: float = 0.0
     pool: int = 0
+    exchanged: float = 0.0
     blank: int = 0
     frozen_norms: bool = False
     teacher: bool = False

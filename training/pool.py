@@ -3,6 +3,9 @@
 A step then takes images from a pool, every one once an epoch, instead of hiding anew. The pool is drawn as batches
 are, by seed alone, and kept beside the checkpoints in parts of 8 bits a value, so that a killed run goes on with the
 parts that are there.
+
+A photo that comes back every epoch with the same result is soon known by heart, and what is hidden in it is no longer
+read. So a step may put what hiding changed on other photos of the pool, see `on_photos`.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hidemia.training.channel import to_uint8, transmit
-from hidemia.training.data import Batch, epoch_order
+from hidemia.training.data import Batch, epoch_order, generator
 from hidemia.training.roles import AnyHider
 
 PART = 4  # images that are hidden at once and stored in one file; more of them leave a CPU's cache
@@ -35,10 +38,16 @@ class Pool:
     def __len__(self) -> int:
         return len(self.images["labels"])
 
-    def batch(self, size: int, seed: int, step: int) -> Batch:
-        """The images of one step, as float32 in [0, 1]."""
+    def batch(self, size: int, seed: int, step: int, exchanged: float = 0.0) -> Batch:
+        """The images of one step, as float32 in [0, 1]; a share of them on photos of others."""
         picks = epoch_order(len(self), seed, step, size)
         found = {name: images[picks] for name, images in self.images.items()}
+        count = round(exchanged * size)
+        if count:
+            photos = self.images["covers"][torch.randint(len(self), (count,), generator=generator(seed, step))]
+            stegos = on_photos(photos, found["stegos"][:count], found["covers"][:count])
+            found["covers"] = torch.cat([photos, found["covers"][count:]])
+            found["stegos"] = torch.cat([stegos, found["stegos"][count:]])
         masks = found.get("masks")
         return Batch(
             found["secrets"].float() / 255,
@@ -47,6 +56,14 @@ class Pool:
             found["labels"],
             found["stegos"].float() / 255,
         )
+
+
+def on_photos(photos: Tensor, stegos: Tensor, covers: Tensor) -> Tensor:
+    """What hiding changed in covers, put on other photos: all uint8 (B, 3, s, s) -> stegos of the photos, the same.
+
+    An approximation: what a hider changes depends on its cover, though little.
+    """
+    return (photos.int() + stegos.int() - covers.int()).clamp(0, 255).to(torch.uint8)
 
 
 def pool_of(hider: AnyHider, batch_of: Callable[[int], Batch], count: int, folder: Path) -> Pool:

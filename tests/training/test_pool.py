@@ -10,7 +10,7 @@ from hidemia.training.channel import transmit
 from hidemia.training.command import run
 from hidemia.training.data import Batch, Scans, spread
 from hidemia.training.objective import Aids, StageConfig
-from hidemia.training.pool import PART, pool_of
+from hidemia.training.pool import PART, on_photos, pool_of
 from hidemia.training.stages import OBJECTIVES
 
 
@@ -49,6 +49,31 @@ def test_steps_take_every_image_once_an_epoch(hider, tmp_path: Path) -> None:
     assert sorted(epoch.tolist()) == list(range(24))
     assert torch.equal(found.batch(8, 3, 1).stegos, found.batch(8, 3, 1).stegos)
     assert not torch.equal(found.batch(8, 3, 1).labels, found.batch(8, 3, 4).labels)
+
+
+def test_what_hiding_changed_on_another_photo() -> None:
+    """By hand: 100 became 103 and 50 became 49; on photos of 10 and 255, and clipped at either end."""
+    levels = [torch.tensor(row, dtype=torch.uint8).view(1, 1, 1, 4) for row in ([10, 255, 254, 0], [103, 49, 103, 49])]
+    photos, stegos = levels
+    covers = torch.tensor([100, 50, 100, 50], dtype=torch.uint8).view(1, 1, 1, 4)
+    assert on_photos(photos, stegos, covers).flatten().tolist() == [13, 254, 255, 0]
+
+
+def test_a_share_of_a_batch_is_on_photos_of_others(hider, tmp_path: Path) -> None:
+    found = pool_of(hider, batch_of, 24, tmp_path)
+    own, moved = found.batch(8, 3, 1), found.batch(8, 3, 1, exchanged=0.75)
+    for name in ("secrets", "masks", "labels"):
+        assert torch.equal(getattr(own, name), getattr(moved, name))
+    assert torch.equal(own.stegos[6:], moved.stegos[6:])
+    assert torch.equal(own.covers[6:], moved.covers[6:])
+    known = (found.images["covers"] / 255).unbind()
+    for i in range(6):
+        assert any(torch.equal(moved.covers[i], photo) for photo in known)
+        change = (own.stegos - own.covers)[i]
+        torch.testing.assert_close(moved.stegos[i], (moved.covers[i] + change).clamp(0, 1), atol=1e-6, rtol=0)
+    assert sum(not torch.equal(own.covers[i], moved.covers[i]) for i in range(6)) >= 4
+    assert torch.equal(moved.stegos, found.batch(8, 3, 1, exchanged=0.75).stegos)
+    assert not torch.equal(moved.covers[:6], found.batch(8, 3, 4, exchanged=0.75).covers[:6])
 
 
 def test_without_masks(hider, tmp_path: Path) -> None:
