@@ -108,6 +108,8 @@ class Objective(nn.Module):
         super().__init__()
         if config.pool and self.trains_hider:
             raise ValueError(f"pool: expected 0 for {config.objective!r}, whose hider learns, got {config.pool}")
+        if config.exchanged and not config.pool:
+            raise ValueError(f"exchanged: expected 0 without a pool of photos, got {config.exchanged}")
         self.system, self.aids, self.config = system, aids, config
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,28 @@ def test_a_hider_that_learns_has_no_pool(tiny_system) -> None:
     config = StageConfig("joint", steps=1, batch=2, size_px=16, pool=8)
     with pytest.raises(ValueError, match="pool: expected 0 for 'joint', whose hider learns, got 8"):
         OBJECTIVES["joint"](tiny_system(), Aids(8, None), config)
+
+
+def test_photos_are_exchanged_in_a_pool_only(tiny_system) -> None:
+    config = StageConfig("look", steps=1, batch=2, size_px=16, exchanged=1.0)
+    with pytest.raises(ValueError, match=r"exchanged: expected 0 without a pool of photos, got 1\.0"):
+        OBJECTIVES["look"](tiny_system(), Aids(8, None), config)
+
+
+def test_a_recipe_says_how_many_photos_are_exchanged(scans_folder: Path, covers_folder: Path, tmp_path: Path) -> None:
+    """By the stage's first loss: the hider is the same, and what it hid too."""
+    hide, *_ = MICRO.stages
+    own = StageConfig("look", steps=1, batch=2, size_px=32, analyzer_rate=1e-3, pool=4 * PART)
+    rows = {}
+    for exchanged in (0.0, 1.0):
+        out = tmp_path / str(exchanged)
+        stages = (hide, dataclasses.replace(own, exchanged=exchanged))
+        run(dataclasses.replace(MICRO, stages=stages), scans_folder, None, covers_folder, out, "cpu")
+        rows[exchanged] = [json.loads((out / name).read_text()) for name in ("1-hide.jsonl", "2-look.jsonl")]
+    (hidden, looked), (same, moved) = rows.values()
+    assert hidden == same
+    assert looked["reconstruct"] != moved["reconstruct"]
+    assert looked["reconstruct"] == pytest.approx(moved["reconstruct"], rel=0.5)
 
 
 def test_killed_while_the_pool_is_made_and_resumed(
