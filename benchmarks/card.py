@@ -118,6 +118,8 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"
     judged = "" if outlines else "the class is judged by pooled features and written in tiles (`training/verdict.py`); "
+    moved = " and ".join(str(number) for number, stage in enumerate(recipe.stages, start=1) if stage.exchanged)
+    exchanged = f"in stages {moved} what hiding changed is put on other photos (`training/pool.py`); " if moved else ""
     hider = "LightIH" if model.hider.growth == HiderConfig().growth else "LightIH-S"
     plain = (
         "" if f"plain_{ACCURACY[figures['task']][0]}" in figures else ", and no plain network was trained beside it yet"
@@ -167,9 +169,9 @@ One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
 {
         paragraph(
             "The objectives are described in `training/stages.py`. Other than in the paper, because it served better "
-            f"here: {learned}; the {'mask' if outlines else 'class'} is read from the difference between what R finds "
-            f"in reply and stego; every band is residual; {convolutions}; width {model.analyzer.width} with "
-            f"{model.analyzer.levels} levels; {judged}the reply carries a seal (`training/seal.py`). "
+            f"here: {learned}; {exchanged}the {'mask' if outlines else 'class'} is read from the difference between "
+            f"what R finds in reply and stego; every band is residual; {convolutions}; width {model.analyzer.width} "
+            f"with {model.analyzer.levels} levels; {judged}the reply carries a seal (`training/seal.py`). "
             f"{taught} {story.history}"
         )
     }

@@ -55,6 +55,9 @@ def test_a_card_says_how_its_model_learned():
     assert "The reply's limits were set on `val`" in text
     assert "for train, val and test; no lesion is on both sides." in text
     assert "width 8 with 5 levels; the class is judged by pooled features and written in tiles" in text
+    assert "other photos" not in text
+    text = " ".join(card(RECIPES["chestct"], story, CLASSES, {}).split())
+    assert "in stages 1 and 2 what hiding changed is put on other photos" in text
 
 
 def test_other_precisions_stand_in_a_table_of_their_own():
