@@ -1,7 +1,7 @@
 """Renders what people quote from what was measured: the model card, and the table in the README.
 
 ``python -m hidemia.benchmarks.card`` reads ``weights/*/figures*.json``, which `hidemia evaluate --json` wrote, and
-writes a ``MODEL_CARD.md`` beside each and the lines between the markers in ``README.md``. A test runs it and compares.
+writes a ``MODEL_CARD.md`` beside each and the tables between the marks in ``README.md``. A test compares.
 """
 
 from __future__ import annotations
@@ -13,18 +13,14 @@ import textwrap
 from pathlib import Path
 
 from hidemia.benchmarks.cells import cost
-from hidemia.benchmarks.pages import opened, renewed
+from hidemia.benchmarks.overview import MARK, RESULTS, Figures, overview
+from hidemia.benchmarks.pages import between, opened, opened_at, renewed
 from hidemia.benchmarks.stories import STORIES, Story
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
 from hidemia.training.recipes import RECIPES, HiderConfig, Recipe
 
 PROG = "python -m hidemia.benchmarks.card"
-Figures = dict[str, float | int | str]
-
-ACCURACY = {"segmentation": ("dsc", "Dice"), "classification": ("balanced_accuracy", "balanced accuracy")}
-"""What a task is judged by: its key, and its name."""
-
 BASELINES = {
     "location_prior": "location prior",
     "nearest_thumbnail": "nearest thumbnail",
@@ -87,7 +83,7 @@ def precisions(found: dict[str, Figures]) -> str:
     """The same figures in other precisions, by name, as a table; empty without any."""
     if not found:
         return ""
-    task, word = ACCURACY[next(iter(found.values()))["task"]]
+    task, word = RESULTS[next(iter(found.values()))["task"]]
     lines = [f"| precision | stego | reply | {word} | covers an image |", "|---|---|---|---|---|"]
     for name, figures in found.items():
         stego, reply = (
@@ -118,11 +114,11 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"
     judged = "" if outlines else "the class is judged by pooled features and written in tiles (`training/verdict.py`); "
-    moved = " and ".join(str(number) for number, stage in enumerate(recipe.stages, start=1) if stage.exchanged)
+    moved = ", ".join(str(number) for number, stage in enumerate(recipe.stages, start=1) if stage.exchanged)
     exchanged = f"in stages {moved} what hiding changed is put on other photos (`training/pool.py`); " if moved else ""
     hider = "LightIH" if model.hider.growth == HiderConfig().growth else "LightIH-S"
     plain = (
-        "" if f"plain_{ACCURACY[figures['task']][0]}" in figures else ", and no plain network was trained beside it yet"
+        "" if f"plain_{RESULTS[figures['task']][0]}" in figures else ", and no plain network was trained beside it yet"
     )
     return f"""# Model card: {model.name}
 
@@ -227,16 +223,18 @@ def lowered(weights: Path) -> dict[str, Figures]:
 
 @one_line(PROG)
 def main(arguments: list[str]) -> int:
-    """Write every card, and the README's table, which is of the packaged model; in the root of a clone."""
+    """Write every card, and the README's tables, of the packaged model and of all; in the root of a clone."""
     argparse.ArgumentParser(prog=PROG, description=main.__doc__).parse_args(arguments)
     weights, readme = Path("weights"), Path("README.md")
-    page, found = opened(readme, "card"), shipped(weights)
+    opened(readme, "card")
+    page, found = opened_at(readme, MARK), shipped(weights)
     if "busi" not in found:
         raise DataError(f"{weights}: expected figures of busi, got none; run it in the root of a clone")
     for name, figures in found.items():
         (weights / name / "MODEL_CARD.md").write_text(
             card(RECIPES[name], STORIES[name], figures, lowered(weights / name))
         )
+    page = between(page, MARK, [overview(found)])
     readme.write_text(renewed(page, "card", [table(found["busi"])]), encoding="utf-8")
     return 0
 

@@ -211,7 +211,7 @@ SKIN = Recipe(
     upright=False,
 )  # fmt: skip
 
-# Grey as busi: the narrow hider of busi-s hides it as it is. Photos that keep their slices are soon known by heart.
+# Grey as busi: the narrow hider of busi-s hides it as it is.
 CHESTCT = Recipe(
     ModelConfig(
         "chestct",
@@ -223,6 +223,7 @@ CHESTCT = Recipe(
     (
         StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=19200, exchanged=1.0),
         StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192, exchanged=1.0),
+        StageConfig("look", steps=1600, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192, exchanged=1.0),
         StageConfig(
             "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             reply_limit=7e-5, pool=4192,

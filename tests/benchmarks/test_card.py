@@ -3,7 +3,8 @@ import json
 from pathlib import Path
 
 from hidemia.benchmarks.card import card, lowered, precisions, price, shipped, table
-from hidemia.benchmarks.pages import renewed
+from hidemia.benchmarks.overview import MARK, overview
+from hidemia.benchmarks.pages import between, renewed
 from hidemia.benchmarks.stories import STORIES
 from hidemia.training.recipes import RECIPES
 
@@ -22,6 +23,19 @@ def test_every_shipped_model_has_its_card():
 def test_readme_says_what_was_measured():
     readme = (ROOT / "README.md").read_text()
     assert renewed(readme, "card", [table(FIGURES)]) == readme
+
+
+def test_readme_names_every_model():
+    readme = (ROOT / "README.md").read_text()
+    assert between(readme, MARK, [overview(shipped(ROOT / "weights"))]) == readme
+
+
+def test_a_model_in_the_table_of_all():
+    *_, row = overview({"skin": CLASSES}).splitlines()
+    assert row == (
+        "| [skin](weights/skin/MODEL_CARD.md) | Pigmented skin lesions, told apart by seven kinds | "
+        "balanced accuracy 0.512 | 0.213 | 45.0 dB | 41.0 dB | 10.6, 0.6, 11.6 |"
+    )
 
 
 def test_the_table_follows_the_figures():
@@ -57,7 +71,7 @@ def test_a_card_says_how_its_model_learned():
     assert "width 8 with 5 levels; the class is judged by pooled features and written in tiles" in text
     assert "other photos" not in text
     text = " ".join(card(RECIPES["chestct"], story, CLASSES, {}).split())
-    assert "in stages 1 and 2 what hiding changed is put on other photos" in text
+    assert "in stages 1, 2, 3 what hiding changed is put on other photos" in text
 
 
 def test_other_precisions_stand_in_a_table_of_their_own():
