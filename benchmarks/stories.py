@@ -140,7 +140,7 @@ STORIES = {
             "about an hour and a half:"
         ),
         command="hidemia train chestct --data ChestCT --covers COVERS --start weights/busi-s --precision 32-true",
-        history="",
+        history="While it learned to write the class, what judges stayed as it was (`frozen_verdict`).",
         limits=(
             "Trained on single slices in the window they were saved in, some of them with marks; it has never seen "
             "another cancer, nor any other disease of the lung, and names one of the four for anything."

@@ -181,6 +181,12 @@ class Analyzer(AnyAnalyzer):
             written = written + self.seals[name](features) * spread(self.signs, *features.shape[2:])
         return written
 
+    def writers(self) -> list[nn.Module]:
+        """What writes a verdict and has no part in it: the ways up of the U-Nets, the last convolutions, the seal."""
+        unets = self.unets.values()
+        decoders = [part for unet in unets for part in (unet.up, unet.merge)]
+        return [*decoders, self.heads, *([] if self.seal is None else [self.seals])]
+
     def forward(self, stego: Tensor) -> Tensor:
         """x_mia = M(x_stego)."""
         bands = split(dwt(stego))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
@@ -41,6 +42,7 @@ class StageConfig:
         distill_weights: alpha 1 to 3 of Eq. 7.
         mixed: how many of the three mixed networks of Eq. 7 a step runs, by turns when fewer than three: 78 passes
             through blocks become 50 or 26.
+        frozen_verdict: whether what judges stays as it is, and only what writes learns, see `Analyzer.writers`.
         frozen_norms: whether batch norm keeps the statistics it has, for batches too small to have any of their own.
     """
 
@@ -60,6 +62,7 @@ class StageConfig:
     pool: int = 0
     exchanged: float = 0.0
     blank: int = 0
+    frozen_verdict: bool = False
     frozen_norms: bool = False
     teacher: bool = False
     distill_weights: tuple[float, float, float] = (800.0, 800.0, 4.0)
@@ -108,19 +111,29 @@ class Objective(nn.Module):
         super().__init__()
         if config.pool and self.trains_hider:
             raise ValueError(f"pool: expected 0 for {config.objective!r}, whose hider learns, got {config.pool}")
+        if config.frozen_verdict and not (isinstance(system.analyzer, Analyzer) and system.analyzer.verdict):
+            raise ValueError("frozen_verdict: expected False for an analyzer that gives no verdict, got True")
         if config.exchanged and not config.pool:
             raise ValueError(f"exchanged: expected 0 without a pool of photos, got {config.exchanged}")
         self.system, self.aids, self.config = system, aids, config
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:
         """What the stage trains, each with its peak rate."""
-        analyzer: list[nn.Module] = [self.system.analyzer, self.system.head, self.aids]
+        analyzer: list[nn.Module] = [*self._learning(), self.system.head, self.aids]
         groups: list[tuple[list[nn.Module], float]] = []
         if self.trains_hider:
             groups.append(([self.system.hider], self.config.hider_rate))
         if self.trains_analyzer:
             groups.append((analyzer, self.config.analyzer_rate))
         return groups
+
+    def _learning(self) -> list[nn.Module]:
+        """The parts of the analyzer that learn."""
+        analyzer = self.system.analyzer
+        if not self.config.frozen_verdict:
+            return [analyzer]
+        assert isinstance(analyzer, Analyzer)  # noqa: S101 - others give no verdict
+        return analyzer.writers()
 
     def train(self, mode: bool = True) -> Objective:  # noqa: FBT001, FBT002 - as in torch
         """Training mode, but for a hider that does not learn, and for batch norms where the stage freezes them."""

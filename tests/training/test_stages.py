@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
 from tests.micro import micro_config, micro_system
 
 from hidemia.training.analyzer import AnalyzerConfig
@@ -10,11 +11,13 @@ from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import HiderConfig
+from hidemia.training.loop import StageRun
 from hidemia.training.losses import mia_loss
 from hidemia.training.objective import Aids, Objective, StageConfig
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.roles import Features
 from hidemia.training.stages import OBJECTIVES
+from hidemia.training.system import System
 from hidemia.training.wavelet import dwt, split
 
 NAMES = {
@@ -186,20 +189,55 @@ def test_aids() -> None:
     assert Aids(8, 5)(features._replace(verdict=verdict))[1] is verdict
 
 
-def test_a_verdict_is_supervised_in_the_place_of_the_aid() -> None:
+def judging() -> System:
     config = ModelConfig(
         "m",
         "classification",
         ("a", "b"),
         hider=HiderConfig(blocks=1, growth=4),
-        analyzer=AnalyzerConfig(width=8, levels=2, attention_levels=1, classes=2),
+        analyzer=AnalyzerConfig(k=0, width=8, levels=2, attention_levels=1, seal=7, classes=2),
     )
-    system = config.build()
+    return config.build()
+
+
+def test_a_verdict_is_supervised_in_the_place_of_the_aid() -> None:
+    system = judging()
     objective = OBJECTIVES["look"](system, Aids(8, 2), StageConfig("look", 1, 2, 32))
     photos, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
     sum(objective(Batch(photos, photos, None, labels), 0.0).values()).backward()
     assert system.analyzer.verdict.linear.weight.grad.abs().sum() > 0
     assert objective.aids.direct.weight.grad is None
+
+
+def test_a_frozen_verdict_stays_while_writing_it_is_learned(shake) -> None:
+    system = shake(judging(), std=0.05)
+    photos, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
+    config = StageConfig(
+        "answer", 3, 2, 32, analyzer_rate=1e-2, seal_weight=1.0, frozen_norms=True, frozen_verdict=True
+    )
+    run = StageRun(OBJECTIVES["answer"](system, Aids(8, 2), config), Fabric(accelerator="cpu", devices=1), seed=0)
+    bands = split(dwt(photos))
+
+    def read() -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.no_grad():
+            features = system.analyzer.eval().features(bands)
+            return features.verdict, system.analyzer.reply(bands, features)
+
+    verdict, reply = read()
+    for _ in range(3):
+        assert run.advance(lambda _: Batch(photos, photos, None, labels)) is not None
+    learned, written = read()
+    assert torch.equal(learned, verdict)
+    assert not torch.allclose(written, reply)
+    stays = {name for name, parameter in system.analyzer.named_parameters() if not parameter.requires_grad}
+    assert all(".down." in name or name.startswith(("attention.", "verdict.")) for name in stays)
+    assert not any(parameter.requires_grad for parameter in system.analyzer.verdict.parameters())
+
+
+def test_where_nothing_judges_no_verdict_can_be_frozen(tiny_system) -> None:
+    config = StageConfig("answer", 1, 2, 32, analyzer_rate=1e-2, frozen_verdict=True)
+    with pytest.raises(ValueError, match="frozen_verdict: expected False for an analyzer that gives no verdict"):
+        OBJECTIVES["answer"](tiny_system(), Aids(8, None), config)
 
 
 def test_config_is_frozen() -> None:
