@@ -16,14 +16,16 @@ import torch
 from hidemia.training.errors import TrainingError
 
 FIRST = 20  # losses by which the beginning of a stage is known
+PLAUSIBLE = 10.0  # a cross entropy where almost everything is known by heart, and one image is told wrong for certain
 
 
 class DivergenceGuard:
     """Keeps good copies of the state in memory and says when to return to one.
 
     Args:
-        factor: a loss above this multiple of the running median, and above what the first were, has exploded; honest
-            spikes of a small loss reach five to ten times the median, and of one that is nearly learned by heart more.
+        factor: a loss above this multiple of the running median, above what the first were and above `PLAUSIBLE` has
+            exploded; honest spikes of a small loss reach five to ten times the median, and of one that is nearly
+            learned by heart more.
         window: losses in the running median.
         every: steps between two good copies.
         patience: rollbacks after which training gives up.
@@ -41,7 +43,7 @@ class DivergenceGuard:
         """Whether this loss is not finite or far above what it has been."""
         if not math.isfinite(loss):
             return True
-        return loss > max(self.first, self.factor * statistics.median(self.losses or [math.inf]))
+        return loss > max(PLAUSIBLE, self.first, self.factor * statistics.median(self.losses or [math.inf]))
 
     def accept(self, loss: float) -> None:
         """Record the loss of a step that went well."""

@@ -225,7 +225,7 @@ CHESTCT = Recipe(
         StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192, exchanged=1.0),
         StageConfig("look", steps=1600, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192, exchanged=1.0),
         StageConfig(
-            "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            "answer", steps=120, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             frozen_verdict=True, reply_limit=7e-5, pool=4192,
         ),
     ),
