@@ -61,7 +61,7 @@ class Pool:
 def on_photos(photos: Tensor, stegos: Tensor, covers: Tensor) -> Tensor:
     """What hiding changed in covers, put on other photos: all uint8 (B, 3, s, s) -> stegos of the photos, the same.
 
-    An approximation: what a hider changes depends on its cover, though little.
+    An approximation, because what a hider changes depends on its cover; good enough to learn to read from.
     """
     return (photos.int() + stegos.int() - covers.int()).clamp(0, 255).to(torch.uint8)
 
