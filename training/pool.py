@@ -90,7 +90,7 @@ def _part(hider: AnyHider, batch_of: Callable[[int], Batch], number: int, folder
 @torch.no_grad()
 def _hidden(hider: AnyHider, batch: Batch) -> dict[str, Tensor]:
     """A batch with its stegos, as it is stored."""
-    hider.eval().to(memory_format=torch.channels_last)  # LightIH at 224 px on a CPU: 0.47 s an image, not 0.64
+    hider.eval().to(memory_format=torch.channels_last)  # quicker on a CPU
     part = {
         "secrets": to_uint8(batch.secrets),
         "covers": to_uint8(batch.covers),
