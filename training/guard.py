@@ -16,23 +16,26 @@ import torch
 from hidemia.training.errors import TrainingError
 
 FIRST = 20  # losses by which the beginning of a stage is known
-PLAUSIBLE = 10.0  # a cross entropy where almost everything is known by heart, and one image is told wrong for certain
+CROSS_ENTROPY = 10.0  # one where almost everything is known by heart, and one image is told wrong for certain
 
 
 class DivergenceGuard:
     """Keeps good copies of the state in memory and says when to return to one.
 
     Args:
-        factor: a loss above this multiple of the running median, above what the first were and above `PLAUSIBLE` has
+        factor: a loss above this multiple of the running median, above what the first were and above ``plausible`` has
             exploded; honest spikes of a small loss reach five to ten times the median, and of one that is nearly
             learned by heart more.
+        plausible: what an honest loss may come to at any time, such as `CROSS_ENTROPY` where classes are told.
         window: losses in the running median.
         every: steps between two good copies.
         patience: rollbacks after which training gives up.
     """
 
-    def __init__(self, factor: float = 20.0, window: int = 100, every: int = 100, patience: int = 10) -> None:
-        self.factor, self.every, self.patience = factor, every, patience
+    def __init__(
+        self, factor: float = 20.0, window: int = 100, every: int = 100, patience: int = 10, plausible: float = 0.0
+    ) -> None:
+        self.factor, self.every, self.patience, self.plausible = factor, every, patience, plausible
         self.losses: deque[float] = deque(maxlen=window)
         self.first = math.inf  # the median of the first losses; until then nothing but what is not finite has exploded
         self.rollbacks = 0
@@ -43,7 +46,7 @@ class DivergenceGuard:
         """Whether this loss is not finite or far above what it has been."""
         if not math.isfinite(loss):
             return True
-        return loss > max(PLAUSIBLE, self.first, self.factor * statistics.median(self.losses or [math.inf]))
+        return loss > max(self.plausible, self.first, self.factor * statistics.median(self.losses or [math.inf]))
 
     def accept(self, loss: float) -> None:
         """Record the loss of a step that went well."""

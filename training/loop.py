@@ -29,7 +29,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from hidemia.training.data import Batch
 from hidemia.training.errors import TrainingError
-from hidemia.training.guard import DivergenceGuard
+from hidemia.training.guard import CROSS_ENTROPY, DivergenceGuard
+from hidemia.training.heads import ClassificationHead
 from hidemia.training.modc import MoDC
 from hidemia.training.stages import Objective
 
@@ -80,7 +81,8 @@ class StageRun:
         optimizer = torch.optim.AdamW(groups, lr=1.0, weight_decay=1e-4)
         self.module, self.optimizer = fabric.setup(objective, optimizer)
         self.average = AveragedModel(system, multi_avg_fn=averaging, use_buffers=True)
-        self.guard = DivergenceGuard()
+        tells_classes = isinstance(system.head, ClassificationHead)
+        self.guard = DivergenceGuard(plausible=CROSS_ENTROPY if tells_classes else 0.0)
         self.step, self.slower = 0, 1.0  # slower: halved by every rollback
 
     def state(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hidemia.training.errors import TrainingError
-from hidemia.training.guard import DivergenceGuard
+from hidemia.training.guard import CROSS_ENTROPY, DivergenceGuard
 
 
 def fed(losses: list[float], **options) -> DivergenceGuard:
@@ -20,14 +20,14 @@ def test_not_finite_is_an_explosion_from_the_start(loss: float) -> None:
 
 
 def test_factor_over_the_median() -> None:
-    guard = fed([10.0] * 15 + [20.0] * 16, factor=5)
-    assert not guard.exploded(100.0)
-    assert guard.exploded(101.0)
+    guard = fed([1.0] * 15 + [2.0] * 16, factor=5)
+    assert not guard.exploded(10.0)
+    assert guard.exploded(10.1)
 
 
 def test_one_high_loss_does_not_move_the_median() -> None:
-    guard = fed([10.0] * 30 + [49.0] * 10, factor=5)
-    assert guard.exploded(51.0)
+    guard = fed([1.0] * 30 + [4.9] * 10, factor=5)
+    assert guard.exploded(5.1)
 
 
 def test_first_steps_may_be_wild() -> None:
@@ -45,20 +45,21 @@ def test_median_runs() -> None:
 
 
 def test_what_is_learned_by_heart_may_be_as_wrong_as_at_first() -> None:
-    guard = fed([14.0] * 20 + [0.01] * 100)
-    assert not guard.exploded(14.0)
-    assert guard.exploded(15.0)
+    guard = fed([1.4] * 20 + [0.01] * 100)  # cross entropy: an image that is not known yet costs a hundred medians
+    assert not guard.exploded(1.4)
+    assert guard.exploded(1.5)
     again = DivergenceGuard()
     again.restore(guard.state())
-    assert not again.exploded(14.0)
-    assert again.exploded(15.0)
+    assert not again.exploded(1.4)
+    assert again.exploded(1.5)
 
 
 def test_one_image_of_four_may_be_told_wrong_for_certain() -> None:
     """Known by heart from the first step on, as where only writing is learned: then one cross entropy of 9."""
-    guard = fed([0.01] * 120)
+    guard = fed([0.01] * 120, plausible=CROSS_ENTROPY)
     assert not guard.exploded(2 * 9 / 4)  # as the task and directly
     assert guard.exploded(10.1)
+    assert fed([0.01] * 120).exploded(2 * 9 / 4)  # no cross entropy of classes
 
 
 def test_good_state_is_a_copy_each_time() -> None:
