@@ -7,14 +7,15 @@ writes a ``MODEL_CARD.md`` beside each and the tables between the marks in ``REA
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 from hidemia.benchmarks.cells import cost
-from hidemia.benchmarks.overview import MARK, RESULTS, Figures, overview
+from hidemia.benchmarks.overview import MARK, overview
 from hidemia.benchmarks.pages import between, opened, opened_at, renewed
+from hidemia.benchmarks.shipped import RESULTS, Figures, lowered, shipped
 from hidemia.benchmarks.stories import STORIES, Story
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
@@ -79,7 +80,7 @@ def table(figures: Figures) -> str:
     return "\n".join(lines + [f"| {name} | {value} | {note} |" for name, value, note in rows])
 
 
-def precisions(found: dict[str, Figures]) -> str:
+def precisions(found: Mapping[str, Figures]) -> str:
     """The same figures in other precisions, by name, as a table; empty without any."""
     if not found:
         return ""
@@ -93,8 +94,16 @@ def precisions(found: dict[str, Figures]) -> str:
     return "\n".join(["", "In other precisions (`--precision`):", "", *lines, ""])
 
 
-def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figures]) -> str:
-    """The model card of a shipped model; ``others`` are its figures in other precisions."""
+def costs_of(name: str) -> dict[str, float]:
+    """What one pass of a shipped model costs at 224x224, see `hidemia.benchmarks.cells.cost`."""
+    model = RECIPES[name].model
+    return cost(model.build().eval(), model)
+
+
+def card(
+    recipe: Recipe, story: Story, figures: Figures, others: Mapping[str, Figures], costs: Mapping[str, float]
+) -> str:
+    """The model card of a shipped model; ``others`` are its figures in other precisions, ``costs`` its `costs_of`."""
     model = recipe.model
     stages = "\n".join(
         f"| {number} | `{stage.objective}` | {stage.steps} | {stage.batch} | {stage.size_px} | "
@@ -144,7 +153,7 @@ def card(recipe: Recipe, story: Story, figures: Figures, others: dict[str, Figur
 
 {table(figures)}
 
-{paragraph(price(cost(model.build().eval(), model)))}
+{paragraph(price(costs))}
 
 {export(story, model.name)}    hidemia evaluate --client {story.bundles}/client --server {story.bundles}/server \\
         --data {story.data} --covers COVERS --split test --covers-per-image {figures["covers_per_image"]} \\
@@ -186,8 +195,8 @@ its own pair and keeps it private.
 """
 
 
-def price(found: Figures) -> str:
-    """What a trip costs, of `hidemia.benchmarks.cells.cost`."""
+def price(found: Mapping[str, float]) -> str:
+    """What a trip costs, of `costs_of`."""
     return (
         f"A trip costs the device {found['gmacs_hide']:.1f} GMACs to hide and {2 * found['gmacs_recover']:.1f} to read "
         f"the answer, for reply and stego are both revealed, and the server {found['gmacs_analyze']:.1f}: convolutions "
@@ -209,18 +218,6 @@ def paragraph(text: str) -> str:
     return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
 
 
-def shipped(weights: Path) -> dict[str, Figures]:
-    """The figures of every model that has a story and figures, by name."""
-    files = {name: weights / name / "figures.json" for name in STORIES}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
-
-
-def lowered(weights: Path) -> dict[str, Figures]:
-    """Figures in other precisions that lie beside a model's weights, by precision."""
-    files = {name: weights / f"figures.{name}.json" for name in ("fp16", "int8")}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
-
-
 @one_line(PROG)
 def main(arguments: list[str]) -> int:
     """Write every card, and the README's tables, of the packaged model and of all; in the root of a clone."""
@@ -230,11 +227,11 @@ def main(arguments: list[str]) -> int:
     page, found = opened_at(readme, MARK), shipped(weights)
     if "busi" not in found:
         raise DataError(f"{weights}: expected figures of busi, got none; run it in the root of a clone")
+    costs = {name: costs_of(name) for name in found}
     for name, figures in found.items():
-        (weights / name / "MODEL_CARD.md").write_text(
-            card(RECIPES[name], STORIES[name], figures, lowered(weights / name))
-        )
-    page = between(page, MARK, [overview(found)])
+        text = card(RECIPES[name], STORIES[name], figures, lowered(weights / name), costs[name])
+        (weights / name / "MODEL_CARD.md").write_text(text)
+    page = between(page, MARK, [overview(found, costs)])
     readme.write_text(renewed(page, "card", [table(found["busi"])]), encoding="utf-8")
     return 0
 

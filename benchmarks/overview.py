@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hidemia.benchmarks.cells import cost
+from hidemia.benchmarks.shipped import RESULTS, UNTRAINED, Figures
 from hidemia.benchmarks.stories import STORIES
 from hidemia.training.recipes import RECIPES
 
 MARK = "<!-- models: python -m hidemia.benchmarks.card -->"
-RESULTS = {"segmentation": ("dsc", "Dice"), "classification": ("balanced_accuracy", "balanced accuracy")}
-"""What a task is judged by: its key, and its name."""
-UNTRAINED = {"segmentation": "location_prior", "classification": "nearest_thumbnail_balanced"}
-"""The better of what needs no network, by task: its key."""
-
-Figures = dict[str, float | int | str]
 
 
-def overview(found: Mapping[str, Figures]) -> str:
-    """The figures of models by name, as a Markdown table; multiply-accumulates are of one pass at 224x224."""
+def overview(found: Mapping[str, Figures], costs: Mapping[str, Mapping[str, float]]) -> str:
+    """Models by name as a Markdown table: their figures, and their costs of `hidemia.benchmarks.cells.cost`."""
     lines = [
         "| model | what it finds | result | without a network | stego | reply | GMACs: hide, analyze, recover |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, figures in found.items():
         model = RECIPES[name].model
-        price = cost(model.build().eval(), model)
         key, word = RESULTS[model.task]
         cells = [
             f"[{name}](weights/{name}/MODEL_CARD.md)",
@@ -34,7 +27,7 @@ def overview(found: Mapping[str, Figures]) -> str:
             f"{figures[UNTRAINED[model.task]]:.3f}",
             f"{figures['stego_psnr_db']:.1f} dB",
             f"{figures['reply_psnr_db']:.1f} dB",
-            ", ".join(f"{price[f'gmacs_{part}']:.1f}" for part in ("hide", "analyze", "recover")),
+            ", ".join(f"{costs[name][f'gmacs_{part}']:.1f}" for part in ("hide", "analyze", "recover")),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

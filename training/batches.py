@@ -40,7 +40,7 @@ class Batches:
         kept = (self._first_with_the_pool(stage), config.pool)
         if kept not in self._pools:
             self._pools[kept] = self._pool(kept[0], dataclasses.replace(config, batch=PART))
-        return self._pools[kept].batch(config.batch, self.recipe.seed, step, config.exchanged)
+        return self._pools[kept].batch(config.batch, self.recipe.seed, step, exchanged=config.exchanged)
 
     def _first_with_the_pool(self, stage: int) -> int:
         """The first stage that hid the same images: of the same size, and by the same hider."""

@@ -36,7 +36,7 @@ class StageConfig:
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
         pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
             Stages of one size share them.
-        exchanged: share of a batch from the pool whose photos are others of the pool, see `hidemia.training.pool`.
+        exchanged: whether what is hidden lies on other photos of the pool in every step, see `hidemia.training.pool`.
         blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
         teacher: whether the stage's hider is the recipe's teacher, and not the student.
         distill_weights: alpha 1 to 3 of Eq. 7.
@@ -60,7 +60,7 @@ class StageConfig:
     reconstruct_weight: float = 10.0
     seal_weight: float = 0.0
     pool: int = 0
-    exchanged: float = 0.0
+    exchanged: bool = False
     blank: int = 0
     frozen_verdict: bool = False
     frozen_norms: bool = False
@@ -114,7 +114,7 @@ class Objective(nn.Module):
         if config.frozen_verdict and not (isinstance(system.analyzer, Analyzer) and system.analyzer.verdict):
             raise ValueError("frozen_verdict: expected False for an analyzer that gives no verdict, got True")
         if config.exchanged and not config.pool:
-            raise ValueError(f"exchanged: expected 0 without a pool of photos, got {config.exchanged}")
+            raise ValueError("exchanged: expected False without a pool of photos, got True")
         self.system, self.aids, self.config = system, aids, config
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:

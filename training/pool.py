@@ -38,16 +38,13 @@ class Pool:
     def __len__(self) -> int:
         return len(self.images["labels"])
 
-    def batch(self, size: int, seed: int, step: int, exchanged: float = 0.0) -> Batch:
-        """The images of one step, as float32 in [0, 1]; a share of them on photos of others."""
+    def batch(self, size: int, seed: int, step: int, *, exchanged: bool = False) -> Batch:
+        """The images of one step, as float32 in [0, 1]; on photos of others where those are exchanged."""
         picks = epoch_order(len(self), seed, step, size)
         found = {name: images[picks] for name, images in self.images.items()}
-        count = round(exchanged * size)
-        if count:
-            photos = self.images["covers"][torch.randint(len(self), (count,), generator=generator(seed, step))]
-            stegos = on_photos(photos, found["stegos"][:count], found["covers"][:count])
-            found["covers"] = torch.cat([photos, found["covers"][count:]])
-            found["stegos"] = torch.cat([stegos, found["stegos"][count:]])
+        if exchanged:
+            photos = self.images["covers"][torch.randint(len(self), (size,), generator=generator(seed, step))]
+            found |= {"stegos": on_photos(photos, found["stegos"], found["covers"]), "covers": photos}
         masks = found.get("masks")
         return Batch(
             found["secrets"].float() / 255,

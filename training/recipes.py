@@ -175,8 +175,8 @@ COLOUR = Recipe(
 KVASIR = Recipe(
     ModelConfig("kvasir", classes=("background", "polyp"), analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=2)),
     (
-        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=8376, exchanged=1.0),
-        StageConfig("look", steps=1000, batch=8, size_px=224, analyzer_rate=7e-4, pool=2094, exchanged=1.0),
+        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=8376, exchanged=True),
+        StageConfig("look", steps=1000, batch=8, size_px=224, analyzer_rate=7e-4, pool=2094, exchanged=True),
         StageConfig(
             "answer", steps=120, batch=8, size_px=96, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             reply_limit=7e-5, pool=8376,
@@ -221,9 +221,9 @@ CHESTCT = Recipe(
         analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=4, classes=4),
     ),
     (
-        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=19200, exchanged=1.0),
-        StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192, exchanged=1.0),
-        StageConfig("look", steps=1600, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192, exchanged=1.0),
+        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=19200, exchanged=True),
+        StageConfig("look", steps=1200, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192, exchanged=True),
+        StageConfig("look", steps=1600, batch=8, size_px=224, analyzer_rate=7e-4, pool=4192, exchanged=True),
         StageConfig(
             "answer", steps=120, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             frozen_verdict=True, reply_limit=7e-5, pool=4192,

@@ -267,12 +267,20 @@ def write_dataset(folder: Path, count: int, seed: int) -> None:
 
 def main(arguments: list[str]) -> int:
     """Write a data folder from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m hidemia.runtime.demo.scan", description=write_dataset.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--count", type=int, default=500, help="how many scans")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the folder")
+    parser = argparse.ArgumentParser(
+        prog="python -m hidemia.runtime.demo.scan",
+        description="Write simulated scans with their masks and an index.csv, every row in split train.",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write; files of the same names are replaced")
+    parser.add_argument("--count", type=int, default=500, help="how many scans (default 500)")
+    parser.add_argument("--seed", type=int, default=0, help="folders of different seeds share no scan (default 0)")
     given = parser.parse_args(arguments)
-    write_dataset(given.out, given.count, given.seed)
+    if given.count < 1 or given.seed < 0:
+        parser.error(f"--count, --seed: expected at least 1 and 0, got {given.count} and {given.seed}")
+    try:
+        write_dataset(given.out, given.count, given.seed)
+    except OSError as error:
+        parser.exit(1, f"{given.out}: expected a folder that can be written, got {error}; choose another --out\n")
     return 0
 
 

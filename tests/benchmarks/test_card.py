@@ -2,9 +2,10 @@ import dataclasses
 import json
 from pathlib import Path
 
-from hidemia.benchmarks.card import card, lowered, precisions, price, shipped, table
+from hidemia.benchmarks.card import card, costs_of, precisions, price, table
 from hidemia.benchmarks.overview import MARK, overview
 from hidemia.benchmarks.pages import between, renewed
+from hidemia.benchmarks.shipped import lowered, shipped
 from hidemia.benchmarks.stories import STORIES
 from hidemia.training.recipes import RECIPES
 
@@ -17,7 +18,7 @@ def test_every_shipped_model_has_its_card():
     assert set(found) == {folder.parent.name for folder in (ROOT / "weights").glob("*/config.json")}
     for name, figures in found.items():
         written = (ROOT / "weights" / name / "MODEL_CARD.md").read_text()
-        assert written == card(RECIPES[name], STORIES[name], figures, lowered(ROOT / "weights" / name))
+        assert written == card(RECIPES[name], STORIES[name], figures, lowered(ROOT / "weights" / name), costs_of(name))
 
 
 def test_readme_says_what_was_measured():
@@ -27,11 +28,12 @@ def test_readme_says_what_was_measured():
 
 def test_readme_names_every_model():
     readme = (ROOT / "README.md").read_text()
-    assert between(readme, MARK, [overview(shipped(ROOT / "weights"))]) == readme
+    found = shipped(ROOT / "weights")
+    assert between(readme, MARK, [overview(found, {name: costs_of(name) for name in found})]) == readme
 
 
 def test_a_model_in_the_table_of_all():
-    *_, row = overview({"skin": CLASSES}).splitlines()
+    *_, row = overview({"skin": CLASSES}, {"skin": costs_of("skin")}).splitlines()
     assert row == (
         "| [skin](weights/skin/MODEL_CARD.md) | Pigmented skin lesions, told apart by seven kinds | "
         "balanced accuracy 0.512 | 0.213 | 45.0 dB | 41.0 dB | 10.6, 0.6, 11.6 |"
@@ -62,15 +64,21 @@ def test_a_model_that_tells_classes_has_rows_of_its_own():
     assert "| int8 | 45.00 dB / 0.990 | 41.00 dB / 0.970 | 0.512 | 1 |" in precisions({"int8": CLASSES})
 
 
+COSTS = {
+    "gmacs_hide": 2.0, "gmacs_recover": 3.0, "gmacs_analyze": 1.9, "parameters_hider": 234_000,
+    "parameters_analyzer": 2_325_168,
+}  # fmt: skip
+
+
 def test_a_card_says_how_its_model_learned():
     story = dataclasses.replace(STORIES["kvasir"], split="; no lesion is on both sides")
-    text = " ".join(card(RECIPES["skin"], story, CLASSES, {}).split())
+    text = " ".join(card(RECIPES["skin"], story, CLASSES, {}, COSTS).split())
     assert "the hider is that of kvasir, and the analyzer alone learns; the class is read" in text
     assert "The reply's limits were set on `val`" in text
     assert "for train, val and test; no lesion is on both sides." in text
     assert "width 8 with 5 levels; the class is judged by pooled features and written in tiles" in text
     assert "other photos" not in text
-    text = " ".join(card(RECIPES["chestct"], story, CLASSES, {}).split())
+    text = " ".join(card(RECIPES["chestct"], story, CLASSES, {}, COSTS).split())
     assert "in stages 1, 2, 3 what hiding changed is put on other photos" in text
 
 
@@ -81,7 +89,6 @@ def test_other_precisions_stand_in_a_table_of_their_own():
 
 
 def test_the_price_of_a_trip_reads_two_photos() -> None:
-    found = {"gmacs_hide": 2.0, "gmacs_recover": 3.0, "gmacs_analyze": 1.9, "parameters_hider": 234_000}
-    text = price(found | {"parameters_analyzer": 2_325_168})
+    text = price(COSTS)
     assert "2.0 GMACs to hide and 6.0 to read the answer" in text
     assert "0.23 million parameters, the server's 2.33 million." in text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hidemia.runtime.demo import lesion
-from hidemia.runtime.demo.scan import envelope, simulate, write_dataset
+from hidemia.runtime.demo.scan import envelope, main, simulate, write_dataset
 
 SEEDS = range(10)
 
@@ -133,3 +133,23 @@ def test_a_data_folder_from_the_command_line(tmp_path):
     assert len(names) == 3
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize(("options", "line"), [
+    (["--count", "0"], "expected at least 1 and 0, got 0 and 0"),
+    (["--seed", "-1"], "expected at least 1 and 0, got 500 and -1"),
+])  # fmt: skip
+def test_counts_that_make_no_folder(options, line, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--out", str(tmp_path / "scans"), *options])
+    assert stopped.value.code == 2
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "scans").exists()
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--out", str(tmp_path / "file"), "--count", "1"])
+    assert stopped.value.code == 1
+    assert "expected a folder that can be written" in capsys.readouterr().err
