@@ -16,26 +16,31 @@ from hidemia.benchmarks import metrics
 from hidemia.benchmarks.compare import per_image, report
 from hidemia.benchmarks.evaluate import Trips, load_photo, truth_label, truth_mask
 from hidemia.runtime import photo
+from hidemia.training.data import generator
 from hidemia.training.errors import one_line
 from hidemia.training.index import read_rows
-from hidemia.training.plain import PlainConfig, load_plain
+from hidemia.training.plain import PlainConfig, load_plain, noisy
 
 PROG = "python -m hidemia.benchmarks.plain_network"
 
 
 @torch.no_grad()
-def plain_travel(weights: Path, data: Path, split: str) -> tuple[Trips, PlainConfig]:
+def plain_travel(weights: Path, data: Path, split: str, noise: float | None = None) -> tuple[Trips, PlainConfig]:
     """What a plain network finds in every image of a split; nothing travels, so there is one column.
+
+    The images have the noise that it was trained with, or another: standard deviation in grey levels of 255.
 
     Raises:
         TrainingError: the weights cannot be used, or there is no such split.
         DataError: an image or mask cannot be read, or a label is not one of the network's classes.
     """
     network, config = load_plain(weights)
-    trips = Trips()
+    level = config.noise if noise is None else noise
+    trips, draw = Trips(), generator(0, 0)
     for row in read_rows(data, split):
         image = photo.fit(load_photo(data / row["image"]), config.image_size_px)
-        found = network.probabilities(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)[0].numpy()
+        seen = noisy(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255, level, draw)
+        found = network.probabilities(seen)[0].numpy()
         trips.images.append(row["image"])
         trips.probabilities.append([found])
         if config.threshold is None:
@@ -66,9 +71,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--weights", type=Path, required=True, help="the folder that `hidemia train plain-MODEL` wrote")
     parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
+    parser.add_argument("--noise", type=float, metavar="LEVELS", help="on every image, of 255 (default: as trained)")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(arguments)
-    trips, config = plain_travel(options.weights, options.data, options.split)
+    if options.noise is not None and not 0 <= options.noise < 255:
+        parser.error(f"--noise: expected 0 to 254, got {options.noise:g}")
+    trips, config = plain_travel(options.weights, options.data, options.split, options.noise)
     found = {"task": config.task, "n_images": len(trips.images), **plain_figures(trips, config)}
     report(found, per_image(trips, config.threshold, config.classes), options.json)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import shutil
 from functools import partial
@@ -54,6 +55,9 @@ def train(arguments: list[str]) -> int:
     parser.add_argument(
         "--first-stage", type=int, default=1, metavar="N", help="with --start or --teacher: the stage to begin with"
     )
+    parser.add_argument(
+        "--noise", type=float, default=0.0, metavar="LEVELS", help="for plain-MODEL: on every image, of 255 (default 0)"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU, on each machine (default 1)")
     parser.add_argument("--nodes", type=int, default=1, help="machines; each runs this command, see docs/research.md")
@@ -76,11 +80,12 @@ def train(arguments: list[str]) -> int:
         )
     if options.devices < 1 or options.nodes < 1:
         parser.error(f"--devices, --nodes: expected at least 1, got {options.devices} and {options.nodes}")
+    if not 0 <= options.noise < 255 or (options.noise and not prefix):
+        parser.error(f"--noise: expected 0 to 254, above 0 for plain networks alone, got {options.noise:g}")
     if prefix:
         fabric = Machines(precision=options.precision).fabric(options.device)
-        train_plain(
-            PLAIN[prefix](recipe.model), recipe, _task_scans(recipe, options.data, options.simulated), out, fabric
-        )
+        plain = dataclasses.replace(PLAIN[prefix](recipe.model), noise=options.noise)
+        train_plain(plain, recipe, _task_scans(recipe, options.data, options.simulated), out, fabric)
         return 0
     if options.covers is None:
         parser.error("--covers: expected a folder of photos, got none")

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -132,6 +133,15 @@ def test_beside_the_plain_network(data, tmp_path):
     measured = json.loads(alone.read_text())
     assert (measured["dsc"], measured["asd_px"]) == (found["plain_dsc"], found["plain_asd_px"])
     assert plain_network.main([*call[:1], str(tmp_path), *call[2:]]) == 1
+    assert plain_network.main([*call, "--noise", "60"]) == 0
+    loud = json.loads(alone.read_text())
+    assert loud["dsc"] != measured["dsc"]
+    save_plain(plain.build(), dataclasses.replace(plain, noise=60.0), tmp_path / "loud")
+    shutil.copy(tmp_path / "plain" / "plain.safetensors", tmp_path / "loud")
+    assert plain_network.main([*call[:1], str(tmp_path / "loud"), *call[2:]]) == 0
+    assert json.loads(alone.read_text()) == loud
+    with pytest.raises(SystemExit, match="2"):
+        plain_network.main([*call, "--noise", "-1"])
 
 
 def test_plain_network_of_another_task(data, tmp_path):

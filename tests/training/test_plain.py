@@ -8,10 +8,10 @@ from lightning_fabric import Fabric
 from hidemia.training import plain_training
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.command import train
-from hidemia.training.data import Scans
+from hidemia.training.data import Scans, generator
 from hidemia.training.errors import TrainingError
 from hidemia.training.objective import StageConfig
-from hidemia.training.plain import PlainConfig, PlainNetwork, load_plain, matched, save_plain, vanilla
+from hidemia.training.plain import PlainConfig, PlainNetwork, load_plain, matched, noisy, save_plain, vanilla
 from hidemia.training.plain_training import PlainPlan, PlainRun, figure_of, predictions, train_plain, with_threshold
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
 
@@ -158,12 +158,47 @@ def test_threshold_is_the_best_of_val(scans: Scans, monkeypatch: pytest.MonkeyPa
     assert 0.64 < with_threshold(PlainNetwork(4, 1, None), config, scans).mask_threshold <= 0.71
 
 
+def test_noise_by_hand() -> None:
+    grey = torch.full((1, 3, 64, 64), 0.5)
+    assert noisy(grey, 0.0, generator(0, 0)) is grey
+    change = (noisy(grey, 4.0, generator(0, 0)) - grey) * 255
+    assert change.std().item() == pytest.approx(4.0, rel=0.03)
+    assert abs(change.mean().item()) < 0.1
+    torch.testing.assert_close(change, (noisy(grey, 2.0, generator(0, 0)) - grey) * 510, atol=1e-3, rtol=0)
+    black = noisy(torch.zeros(1, 3, 64, 64), 4.0, generator(0, 0))
+    assert black.min() == 0
+    assert (black > 0).double().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_network_that_sees_noise(scans: Scans, tmp_path: Path) -> None:
+    """It learns something else, and what it is judged by has the same noise every time."""
+    loud = dataclasses.replace(matched(RECIPE.model), noise=40.0)
+    network, config = train_plain(loud, RECIPE, (scans, scans), tmp_path / "loud", fabric(), TINY)
+    assert load_plain(tmp_path / "loud" / "weights")[1].noise == config.noise == 40.0
+    quiet, _ = train_plain(matched(RECIPE.model), RECIPE, (scans, scans), tmp_path / "quiet", fabric(), TINY)
+    assert any(not torch.equal(value, quiet.state_dict()[name]) for name, value in network.state_dict().items())
+    assert torch.equal(predictions(network, scans, 64, 40.0), predictions(network, scans, 64, 40.0))
+    assert not torch.equal(predictions(network, scans, 64, 40.0), predictions(network, scans, 64))
+
+
+@pytest.mark.parametrize(("model", "noise"), [("tiny", "2"), ("plain-tiny", "-1"), ("plain-tiny", "255")])
+def test_noise_that_is_refused(
+    model: str, noise: str, scans_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setitem(RECIPES, "tiny", RECIPE)
+    with pytest.raises(SystemExit) as stopped:
+        train([model, "--data", str(scans_folder), "--out", str(tmp_path / "out"), "--noise", noise])
+    assert stopped.value.code == 2
+    assert f"--noise: expected 0 to 254, above 0 for plain networks alone, got {noise}" in capsys.readouterr().err
+
+
 def test_by_command(scans_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, "tiny", RECIPE)
     monkeypatch.setattr(plain_training.train_plain, "__defaults__", (TINY,))
     call = ["plain-tiny", "--data", str(scans_folder), "--out", str(tmp_path / "out"), "--device", "cpu"]
-    assert train(call) == 0
-    assert load_plain(tmp_path / "out" / "weights")[1].name == "tiny"
+    assert train([*call, "--noise", "2"]) == 0
+    config = load_plain(tmp_path / "out" / "weights")[1]
+    assert (config.name, config.noise) == ("tiny", 2.0)
     with pytest.raises(TrainingError, match="found checkpoints; add --resume"):
         train(call)
     assert train([*call, "--resume"]) == 0
