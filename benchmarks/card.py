@@ -118,7 +118,7 @@ def card(
         if together
         else f"the hider is that of {recipe.origin}, and the analyzer alone learns"
     )
-    taught = "There was no teacher and no distillation."
+    taught = "This training had no teacher and no distillation."
     if recipe.pupil_of is not None:
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"

@@ -13,10 +13,9 @@ MARK = "<!-- models: python -m hidemia.benchmarks.card -->"
 
 def overview(found: Mapping[str, Figures], costs: Mapping[str, Mapping[str, float]]) -> str:
     """Models by name as a Markdown table: their figures, and their costs of `hidemia.benchmarks.cells.cost`."""
-    lines = [
-        "| model | what it finds | result | without a network | stego | reply | GMACs: hide, analyze, recover |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = ["model", "what it finds", "result", "plain network", "without a network", "stego", "reply"]
+    columns.append("GMACs: hide, analyze, recover")
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for name, figures in found.items():
         model = RECIPES[name].model
         key, word = RESULTS[model.task]
@@ -24,6 +23,7 @@ def overview(found: Mapping[str, Figures], costs: Mapping[str, Mapping[str, floa
             f"[{name}](weights/{name}/MODEL_CARD.md)",
             STORIES[name].what.removesuffix(","),
             f"{word} {figures[key]:.3f}",
+            f"{figures[f'plain_{key}']:.3f}" if f"plain_{key}" in figures else "-",
             f"{figures[UNTRAINED[model.task]]:.3f}",
             f"{figures['stego_psnr_db']:.1f} dB",
             f"{figures['reply_psnr_db']:.1f} dB",

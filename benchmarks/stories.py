@@ -89,11 +89,11 @@ STORIES = {
         splits="454 / 65 / 64 of 647",
         bundles="build/bundles/busi-s",
         trained=(
-            f"{BUSI_TRAINED} From the weights of busi, on one core of an Intel Xeon with AVX-512, "
-            "float32, about an hour and a quarter:"
+            f"{BUSI_TRAINED} The hider is that of `light`, which learned on the same images from the weights of busi, "
+            "and lies here. One core of an Intel Xeon with AVX-512, float32, about an hour and a half:"
         ),
         command=(
-            "hidemia train busi-s --data BUSI --simulated SIMULATED --covers COVERS --start weights/busi "
+            "hidemia train busi-s --data BUSI --simulated SIMULATED --covers COVERS --start weights/busi-s "
             "--precision 32-true"
         ),
         history="",

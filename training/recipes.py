@@ -115,17 +115,15 @@ BUSI = Recipe(
     ),
 )  # fmt: skip
 
-# LightIH-S: a quarter of LightIH's multiplications. Busi's hider teaches it, and busi's analyzer learns on with it.
-BUSI_S = Recipe(
-    ModelConfig("busi-s", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(seal=5)),
+# LightIH-S: a quarter of LightIH's multiplications. Busi's hider teaches it, and busi's analyzer learns on with it. The
+# hider alone is used further.
+LIGHT = Recipe(
+    ModelConfig("light", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(seal=7)),
     (
         StageConfig("distill_features", steps=800, batch=8, size_px=64, hider_rate=2e-3),
         StageConfig(
             "joint", steps=700, batch=8, size_px=96, hider_rate=4e-4, analyzer_rate=4e-4, stego_limit=3.5e-5,
             stego_weight=8000.0, seal_weight=1.0, blank=1, reply_limit=7e-5,
-        ),
-        StageConfig(
-            "answer", steps=300, batch=4, size_px=224, analyzer_rate=4e-4, seal_weight=1.0, blank=1, reply_limit=7e-5
         ),
     ),
     teacher=HiderConfig(),
@@ -188,6 +186,26 @@ KVASIR = Recipe(
     ),
     hider_of="colour",
     upright=False,
+)  # fmt: skip
+
+# The same on LightIH-S, in grey.
+BUSI_S = Recipe(
+    ModelConfig(
+        "busi-s", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=5)
+    ),
+    (
+        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=9184, exchanged=True),
+        StageConfig("look", steps=1400, batch=8, size_px=224, analyzer_rate=7e-4, pool=3444, exchanged=True),
+        StageConfig(
+            "answer", steps=120, batch=8, size_px=96, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5, pool=9184,
+        ),
+        StageConfig(
+            "answer", steps=100, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5, pool=3444,
+        ),
+    ),
+    hider_of="light",
 )  # fmt: skip
 
 # On the hider of kvasir too. Two thirds of the lesions are of one class: batches are drawn class by class.
@@ -256,4 +274,4 @@ def pair(analyzer: str, hider: str) -> Recipe:
 
 PAIRS = [pair(analyzer, hider) for hider in ("hinet", "deepstega", "hidden") for analyzer in RIVALS]
 
-RECIPES = {recipe.model.name: recipe for recipe in (BUSI, BUSI_S, CHESTCT, COLOUR, KVASIR, PAPER, SKIN, *PAIRS)}
+RECIPES = {recipe.model.name: recipe for recipe in (BUSI, BUSI_S, CHESTCT, COLOUR, KVASIR, LIGHT, PAPER, SKIN, *PAIRS)}
