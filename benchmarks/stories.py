@@ -137,7 +137,8 @@ STORIES = {
         command="hidemia train chestct --data ChestCT --covers COVERS --start weights/busi-s --precision 32-true",
         history="While it learned to write the class, what judges stayed as it was (`frozen_verdict`).",
         limits=(
-            "On the 100 test images it is hardly better than the nearest thumbnail. "
+            "On the 100 test images it is hardly better than the nearest thumbnail, and far from the plain network "
+            "(docs/research.md, what was found). "
             "Trained on single slices in the window they were saved in, some of them with marks; it has never seen "
             "another cancer, nor any other disease of the lung, and names one of the four for anything."
         ),
