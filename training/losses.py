@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+from typing import TYPE_CHECKING
+
 import torch.nn.functional as F
-from monai.losses import DiceLoss
 from torch import Tensor
 
-_dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
+if TYPE_CHECKING:
+    from monai.losses import DiceLoss
+
+
+@functools.cache
+def _dice() -> DiceLoss:
+    """Imported where it is used: MONAI takes longer to import than torch, and whoever exports needs no loss."""
+    from monai.losses import DiceLoss  # noqa: PLC0415
+
+    return DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
 
 
 def mia_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -16,7 +27,7 @@ def mia_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """
     if logits.ndim == 2:
         return F.cross_entropy(logits, truth)
-    return F.binary_cross_entropy_with_logits(logits, truth) + _dice(logits, truth)
+    return F.binary_cross_entropy_with_logits(logits, truth) + _dice()(logits, truth)
 
 
 def percept_loss(reply: Tensor, cover: Tensor) -> Tensor:
