@@ -126,9 +126,9 @@ def card(
     moved = ", ".join(str(number) for number, stage in enumerate(recipe.stages, start=1) if stage.exchanged)
     exchanged = f"in stages {moved} what hiding changed is put on other photos (`training/pool.py`); " if moved else ""
     hider = "LightIH" if model.hider.growth == HiderConfig().growth else "LightIH-S"
-    plain = (
-        "" if f"plain_{RESULTS[figures['task']][0]}" in figures else ", and no plain network was trained beside it yet"
-    )
+    beside = f"plain_{RESULTS[figures['task']][0]}" in figures
+    plain = "" if beside else ", and no plain network was trained beside it yet"
+    compared = f" \\\n        --plain runs/plain-{model.name}/weights" if beside else ""
     return f"""# Model card: {model.name}
 
 {
@@ -155,8 +155,10 @@ def card(
 
 {paragraph(price(costs))}
 
-{export(story, model.name)}    hidemia evaluate --client {story.bundles}/client --server {story.bundles}/server \\
-        --data {story.data} --covers COVERS --split test --covers-per-image {figures["covers_per_image"]} \\
+{plain_training(story, model.name) if beside else ""}{export(story, model.name)}    hidemia evaluate --client {
+        story.bundles
+    }/client --server {story.bundles}/server \\
+        --data {story.data} --covers COVERS --split test --covers-per-image {figures["covers_per_image"]}{compared} \\
         --json weights/{model.name}/figures.json
 {precisions(others)}
 One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
@@ -211,6 +213,12 @@ def export(story: Story, name: str) -> str:
     if not story.bundles.startswith("build/"):
         return ""
     return f"    hidemia export --weights weights/{name} --out {story.bundles} --data {story.data} --covers COVERS\n"
+
+
+def plain_training(story: Story, name: str) -> str:
+    """The command that trains the plain network, on the images that the model learned from."""
+    simulated = " --simulated SIMULATED" if "--simulated" in story.command else ""
+    return f"    hidemia train plain-{name} --data {story.data}{simulated} --precision 32-true\n"
 
 
 def paragraph(text: str) -> str:

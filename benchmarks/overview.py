@@ -13,8 +13,10 @@ MARK = "<!-- models: python -m hidemia.benchmarks.card -->"
 
 def overview(found: Mapping[str, Figures], costs: Mapping[str, Mapping[str, float]]) -> str:
     """Models by name as a Markdown table: their figures, and their costs of `hidemia.benchmarks.cells.cost`."""
-    columns = ["model", "what it finds", "result", "plain network", "without a network", "stego", "reply"]
-    columns.append("GMACs: hide, analyze, recover")
+    columns = (
+        "model", "what it finds", "result", "plain network", "without a network", "stego", "reply",
+        "GMACs: hide, analyze, recover",
+    )  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     for name, figures in found.items():
         model = RECIPES[name].model

@@ -84,6 +84,16 @@ def test_a_card_says_how_its_model_learned():
     assert "in stages 1, 2, 3 what hiding changed is put on other photos" in text
 
 
+def test_a_card_says_how_its_plain_network_was_measured():
+    alone = card(RECIPES["busi"], STORIES["busi"], FIGURES, {}, COSTS)
+    assert "plain-busi" not in alone
+    assert "no plain network was trained beside it yet" in alone
+    beside = card(RECIPES["busi"], STORIES["busi"], FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
+    assert "    hidemia train plain-busi --data BUSI --simulated SIMULATED --precision 32-true\n" in beside
+    assert "--covers-per-image 5 \\\n        --plain runs/plain-busi/weights \\\n        --json" in beside
+    assert "no plain network" not in beside
+
+
 def test_other_precisions_stand_in_a_table_of_their_own():
     row = "| int8 | 44.54 dB / 0.986 | 41.30 dB / 0.972 | 0.700 | 5 |"
     assert row in precisions({"int8": FIGURES}).splitlines()
