@@ -5,17 +5,17 @@ import sys
 import textwrap
 from pathlib import Path
 
+import msgspec
 import pytest
-from tests.micro import micro_config, micro_system
+from tests.standins.bundles import make_bundle
 
-from hidemia.export.bundles import export_model
-from hidemia.export.probes import simulated
 from hidemia.export.publishing import published, write
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import BundleError, ExportError
-from hidemia.training.weights import save_weights
+from hidemia.runtime.manifest import FILE_NAME, dump, load
 
 NAMES = ("client", "server")
+PAIRS = {"old": "0" * 16, "new": "f" * 16}
 
 
 def fill(folder, text):
@@ -105,17 +105,17 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Real bundles of two models, an old and a new one."""
+def bundles(tmp_path_factory):
+    """Bundles of two models, an old and a new one, as small as bundles can be."""
     root = tmp_path_factory.mktemp("models")
-    config = micro_config()
-    for seed, name in enumerate(("old", "new")):
-        save_weights(micro_system(config, seed), config, root / "weights" / name, bits=16)
-        export_model(root / "weights" / name, root / name, simulated(1, 64), public_key=True, precisions=["fp32"])
+    for name in ("old", "new"):
+        for role in NAMES:
+            manifest = make_bundle(root / name / role, role) / FILE_NAME
+            manifest.write_bytes(dump(msgspec.structs.replace(load(manifest.read_bytes()), pair_id=PAIRS[name])))
     return root
 
 
-# Writes the files of real bundles as an export does, and says where it is and waits, so that it can be killed there.
+# Writes the files of bundles as an export does, and says where it is and waits, so that it can be killed there.
 PUBLISH = """
     import sys
     from pathlib import Path
@@ -146,14 +146,14 @@ MOMENTS = [(True, moment) for moment in range(8)] + [(False, moment) for moment 
 
 
 @pytest.mark.parametrize(("fresh", "moment"), MOMENTS)
-def test_a_killed_export_leaves_whole_bundles_or_none(exported, tmp_path, fresh, moment):
+def test_a_killed_export_leaves_whole_bundles_or_none(bundles, tmp_path, fresh, moment):
     """kill -9 before each file and between any two renames: old, new or refused, never a mixture."""
     out = tmp_path / "out"
     if not fresh:
-        shutil.copytree(exported / "old", out)
+        shutil.copytree(bundles / "old", out)
     reached = -1
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(PUBLISH), str(exported / "new"), str(out)],
+        [sys.executable, "-c", textwrap.dedent(PUBLISH), str(bundles / "new"), str(out)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     for reached, _ in enumerate(process.stdout):
@@ -165,7 +165,6 @@ def test_a_killed_export_leaves_whole_bundles_or_none(exported, tmp_path, fresh,
     process.communicate()
     assert (reached, process.returncode) == (moment, -signal.SIGKILL)
     assert (tmp_path / ".out.partial").exists()
-    ids = {name: Bundle.open(exported / name / "client", "client").manifest.pair_id for name in ("old", "new")}
     for role in NAMES:
         try:
             bundle = Bundle.open(out / role, role)
@@ -173,15 +172,15 @@ def test_a_killed_export_leaves_whole_bundles_or_none(exported, tmp_path, fresh,
             assert not (out / role).exists()  # refused: the old one has left, the new one not yet come
             continue
         bundle.verify()
-        assert bundle.manifest.pair_id in ids.values()
+        assert bundle.manifest.pair_id in PAIRS.values()
     with published(out, NAMES) as folder:  # and the next export mends everything
         for role in NAMES:
-            shutil.copytree(exported / "new" / role, folder / role)
-    assert {Bundle.open(out / role, role).manifest.pair_id for role in NAMES} == {ids["new"]}
+            shutil.copytree(bundles / "new" / role, folder / role)
+    assert {Bundle.open(out / role, role).manifest.pair_id for role in NAMES} == {PAIRS["new"]}
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out"]
 
 
-def test_a_real_export_killed_while_it_writes(exported, tmp_path):
+def test_a_real_export_killed_while_it_writes(weights, bundles, tmp_path):
     code = (
         "import sys; from hidemia.export import bundles, proof; from hidemia.export.command import export\n"
         "write = bundles.write\n"
@@ -190,9 +189,9 @@ def test_a_real_export_killed_while_it_writes(exported, tmp_path):
         "export(sys.argv[1:])"
     )
     out = tmp_path / "out"
-    shutil.copytree(exported / "old", out)
+    shutil.copytree(bundles / "old", out)
     before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
-    wanted = ["--weights", str(exported / "weights" / "new"), "--out", str(out), "--precision", "fp32"]
+    wanted = ["--weights", str(weights), "--out", str(out), "--precision", "fp32"]
     reached = -1
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", code, *wanted], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
