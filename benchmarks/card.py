@@ -218,7 +218,7 @@ def export(story: Story, name: str) -> str:
 def plain_training(story: Story, name: str) -> str:
     """The command that trains the plain network, on the images that the model learned from."""
     simulated = " --simulated SIMULATED" if "--simulated" in story.command else ""
-    return f"    hidemia train plain-{name} --data {story.data}{simulated} --precision 32-true\n"
+    return f"    hidemia train plain-{name} --data {story.data}{simulated}\n"
 
 
 def paragraph(text: str) -> str:

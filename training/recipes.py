@@ -154,7 +154,7 @@ PAPER = Recipe(
 )  # fmt: skip
 
 # Busi's hider hides what an analyzer can read, whatever the organ: the analyzer learns to read first, and a few joint
-# steps then teach the hider to hide colour as well as grey. The hider alone is used further.
+# steps then teach the hider to hide colour as well as grey. The hider alone is used further, by skin.
 COLOUR = Recipe(
     ModelConfig("colour", classes=("background", "polyp"), analyzer=AnalyzerConfig(seal=6)),
     (
@@ -168,27 +168,7 @@ COLOUR = Recipe(
 )  # fmt: skip
 
 # On a hider that is finished an analyzer alone has to learn: one of plain convolutions, which learns first
-# (docs/tables.md, Table 4), from photos that do not keep their scans, because those are soon known by heart. What is
-# seen through an endoscope has no up.
-KVASIR = Recipe(
-    ModelConfig("kvasir", classes=("background", "polyp"), analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=2)),
-    (
-        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=8376, exchanged=True),
-        StageConfig("look", steps=1000, batch=8, size_px=224, analyzer_rate=7e-4, pool=2094, exchanged=True),
-        StageConfig(
-            "answer", steps=120, batch=8, size_px=96, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
-            reply_limit=7e-5, pool=8376,
-        ),
-        StageConfig(
-            "answer", steps=60, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
-            reply_limit=7e-5, pool=2094,
-        ),
-    ),
-    hider_of="colour",
-    upright=False,
-)  # fmt: skip
-
-# The same on LightIH-S, in grey.
+# (docs/tables.md, Table 4), from photos that do not keep their scans, because those are soon known by heart.
 BUSI_S = Recipe(
     ModelConfig(
         "busi-s", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=5)
@@ -208,7 +188,41 @@ BUSI_S = Recipe(
     hider_of="light",
 )  # fmt: skip
 
-# On the hider of kvasir too. Two thirds of the lesions are of one class: batches are drawn class by class.
+# The hider of busi-s has seen grey alone, and outlines to be read from it. It is read for a while as it is, and then
+# learns on with what reads it, held to the cover. What is seen through an endoscope has no up.
+KVASIR = Recipe(
+    ModelConfig(
+        "kvasir",
+        classes=("background", "polyp"),
+        hider=HiderConfig(growth=12),
+        analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=2),
+    ),
+    (
+        StageConfig("look", steps=1000, batch=16, size_px=96, analyzer_rate=1e-3, pool=4800, exchanged=True),
+        StageConfig(
+            "read", steps=1300, batch=16, size_px=96, hider_rate=3e-4, analyzer_rate=1e-3, stego_limit=3e-5,
+            stego_weight=8000.0, reconstruct_weight=30.0,
+        ),
+        StageConfig(
+            "read", steps=1500, batch=16, size_px=96, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=4e-5,
+            stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=3.0,
+        ),
+        StageConfig(
+            "joint", steps=240, batch=8, size_px=96, hider_rate=1e-4, analyzer_rate=5e-4, stego_limit=4e-5,
+            stego_weight=8000.0, reconstruct_weight=30.0, seal_weight=1.0, blank=1, reply_limit=7e-5,
+        ),
+        StageConfig("look", steps=1000, batch=8, size_px=224, analyzer_rate=7e-4, pool=4188, exchanged=True),
+        StageConfig("look", steps=1400, batch=8, size_px=224, analyzer_rate=7e-4, pool=4188, exchanged=True),
+        StageConfig(
+            "answer", steps=80, batch=4, size_px=224, analyzer_rate=1e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5, pool=4188,
+        ),
+    ),
+    hider_of="busi-s",
+    upright=False,
+)  # fmt: skip
+
+# On the hider of colour, as it is. Two thirds of the lesions are of one class: batches are drawn class by class.
 SKIN = Recipe(
     ModelConfig(
         "skin",
@@ -224,7 +238,7 @@ SKIN = Recipe(
             reply_limit=7e-5, pool=4096,
         ),
     ),
-    hider_of="kvasir",
+    hider_of="colour",
     balanced=1.0,
     upright=False,
 )  # fmt: skip

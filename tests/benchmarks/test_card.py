@@ -75,13 +75,15 @@ COSTS = {
 def test_a_card_says_how_its_model_learned():
     story = dataclasses.replace(STORIES["kvasir"], split="; no lesion is on both sides")
     text = " ".join(card(RECIPES["skin"], story, CLASSES, {}, COSTS).split())
-    assert "the hider is that of kvasir, and the analyzer alone learns; the class is read" in text
+    assert "the hider is that of colour, and the analyzer alone learns; the class is read" in text
     assert "The reply's limits were set on `val`" in text
     assert "for train, val and test; no lesion is on both sides." in text
     assert "width 8 with 5 levels; the class is judged by pooled features and written in tiles" in text
     assert "other photos" not in text
     text = " ".join(card(RECIPES["chestct"], story, CLASSES, {}, COSTS).split())
     assert "in stages 1, 2, 3 what hiding changed is put on other photos" in text
+    text = " ".join(card(RECIPES["kvasir"], STORIES["kvasir"], FIGURES, {}, COSTS).split())
+    assert "hider and analyzer learn together before the analyzer is refined on the frozen hider" in text
 
 
 def test_a_card_says_how_its_plain_network_was_measured():
@@ -89,7 +91,7 @@ def test_a_card_says_how_its_plain_network_was_measured():
     assert "plain-busi" not in alone
     assert "no plain network was trained beside it yet" in alone
     beside = card(RECIPES["busi"], STORIES["busi"], FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
-    assert "    hidemia train plain-busi --data BUSI --simulated SIMULATED --precision 32-true\n" in beside
+    assert "    hidemia train plain-busi --data BUSI --simulated SIMULATED\n" in beside
     assert "--covers-per-image 5 \\\n        --plain runs/plain-busi/weights \\\n        --json" in beside
     assert "no plain network" not in beside
 

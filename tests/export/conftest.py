@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 from tests.micro import micro_config, micro_system
 
@@ -19,3 +21,9 @@ def weights(tmp_path_factory):
     config = micro_config()
     save_weights(micro_system(config), config, folder, bits=16)
     return folder
+
+
+@pytest.fixture
+def traced_once(micro_graphs, monkeypatch):
+    """Exports take the graphs that were traced for all tests: what follows them is tested."""
+    monkeypatch.setattr("hidemia.export.bundles.traced", lambda system, config: copy.deepcopy(micro_graphs))

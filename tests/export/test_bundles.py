@@ -1,4 +1,3 @@
-import copy
 import json
 import stat
 
@@ -28,12 +27,6 @@ def bundles(weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundles") / "micro"
     export_model(weights, out, simulated(2, 64), public_key=True)
     return out
-
-
-@pytest.fixture
-def traced_once(micro_graphs, monkeypatch):
-    """Exports take the graphs that were traced for all tests: what follows them is tested."""
-    monkeypatch.setattr("hidemia.export.bundles.traced", lambda system, config: copy.deepcopy(micro_graphs))
 
 
 def test_the_runtime_reads_what_export_wrote(bundles):

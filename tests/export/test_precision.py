@@ -195,7 +195,7 @@ def test_another_process_without_images_builds_the_same_bytes(bundles, weights, 
         assert (tmp_path / "other" / file).read_bytes() == (bundles / file).read_bytes(), file
 
 
-def test_a_real_breach_fails_and_leaves_nothing(weights, tmp_path, monkeypatch):
+def test_a_real_breach_fails_and_leaves_nothing(weights, tmp_path, monkeypatch, traced_once):
     """Ranges a thousand times too narrow: nearly nothing passes through recover, and no mask is found any more."""
     monkeypatch.setitem(BUDGETS, "fp16", Budget(9, 100, 100))
     found = calibration.load(weights)
