@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 FIXED_MAGNITUDES = 3  # a filter with no more different magnitudes was written down, not trained: Haar, Laplacian
@@ -114,8 +115,17 @@ def constants(model: ModelProto) -> set[str]:
     return known
 
 
+class MatMul(OpRun):
+    """ONNX's MatMul, summed in float64: in float32 the last bit is that of the machine and the number of threads."""
+
+    op_domain = ""
+
+    def _run(self, a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any]]:
+        return (np.asarray(a.astype(np.float64) @ b.astype(np.float64)).astype(a.dtype),)
+
+
 def constant_values(model: ModelProto, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """The values of tensors that depend on no input, computed by ONNX's own reference."""
+    """The values of tensors that depend on no input, computed by ONNX's own reference, the same everywhere."""
     wanted = list(dict.fromkeys(names))
     stored = initializers(model)
     found = {name: numpy_helper.to_array(stored[name]) for name in wanted if name in stored}
@@ -126,7 +136,8 @@ def constant_values(model: ModelProto, names: Iterable[str]) -> dict[str, NDArra
         del part.graph.output[:], part.graph.input[:]
         part.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in computed)
         set_nodes(part, list(part.graph.node))
-        found |= dict(zip(computed, ReferenceEvaluator(part).run(None, {}), strict=True))  # type: ignore[arg-type]
+        reference = ReferenceEvaluator(part, new_ops=[MatMul])
+        found |= dict(zip(computed, reference.run(None, {}), strict=True))  # type: ignore[arg-type]
     return found
 
 

@@ -57,6 +57,14 @@ def test_constants_are_what_no_input_reaches():
     assert {name: float(value) for name, value in values.items()} == {"sum": 12.0, "a": 3.0}
 
 
+def test_products_of_constants_do_not_depend_on_the_order_of_a_sum():
+    made = model([helper.make_node("MatMul", ["a", "b"], ["y"])], ["y"], [
+        ("a", np.array([[1e8, 1, -1e8]], np.float32)), ("b", np.ones((3, 1), np.float32)),
+    ])  # fmt: skip
+    values = constant_values(made, ["y"])["y"]
+    assert (values.dtype, values.tolist()) == (np.float32, [[1.0]])  # in float32, 1e8 + 1 is 1e8
+
+
 def test_set_nodes_drops_dead_branches():
     nodes = [helper.make_node("Neg", ["x"], ["y"]), helper.make_node("Add", ["x", "a"], ["z"])]
     made = model(nodes, ["y"], [("a", np.float32(3))])
