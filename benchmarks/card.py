@@ -216,9 +216,10 @@ def export(story: Story, name: str) -> str:
 
 
 def plain_training(story: Story, name: str) -> str:
-    """The command that trains the plain network, on the images that the model learned from."""
-    simulated = " --simulated SIMULATED" if "--simulated" in story.command else ""
-    return f"    hidemia train plain-{name} --data {story.data}{simulated}\n"
+    """The command that trains the plain network, on the images and at the precision that the model learned with."""
+    shared = ("--simulated SIMULATED", "--precision 32-true")
+    options = "".join(f" {option}" for option in shared if option in story.command)
+    return f"    hidemia train plain-{name} --data {story.data}{options}\n"
 
 
 def paragraph(text: str) -> str:
