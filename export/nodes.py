@@ -125,7 +125,7 @@ class MatMul(OpRun):
 
 
 def constant_values(model: ModelProto, names: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """The values of tensors that depend on no input, computed by ONNX's own reference, the same everywhere."""
+    """The values of tensors that depend on no input, computed by ONNX's own reference, but for its `MatMul`."""
     wanted = list(dict.fromkeys(names))
     stored = initializers(model)
     found = {name: numpy_helper.to_array(stored[name]) for name in wanted if name in stored}
