@@ -217,6 +217,11 @@ KVASIR = Recipe(
             "answer", steps=80, batch=4, size_px=224, analyzer_rate=1e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             reply_limit=7e-5, pool=4188,
         ),
+        StageConfig("look", steps=2400, batch=8, size_px=224, analyzer_rate=7e-4, pool=5584, exchanged=True),
+        StageConfig(
+            "answer", steps=120, batch=4, size_px=224, analyzer_rate=1e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5, pool=5584,
+        ),
     ),
     hider_of="busi-s",
     upright=False,
