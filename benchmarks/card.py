@@ -216,9 +216,8 @@ def export(story: Story, name: str) -> str:
 
 
 def plain_training(story: Story, name: str) -> str:
-    """The command that trains the plain network, on the images and at the precision that the model learned with."""
-    shared = ("--simulated SIMULATED", "--precision 32-true")
-    options = "".join(f" {option}" for option in shared if option in story.command)
+    """The command that trained the plain network."""
+    options = f" {story.plain}" if story.plain else ""
     return f"    hidemia train plain-{name} --data {story.data}{options}\n"
 
 

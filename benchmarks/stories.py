@@ -21,6 +21,7 @@ class Story:
         command: How it was trained.
         history: Where the training was not what the command alone would do.
         limits: What it has never seen.
+        plain: With which options the plain network was trained, which is not always as the model was.
         split: How the split differs from those that others use, after a semicolon.
     """
 
@@ -33,6 +34,7 @@ class Story:
     command: str
     history: str
     limits: str
+    plain: str = ""
     split: str = DRAWN
 
 
@@ -62,6 +64,7 @@ STORIES = {
             "kernels were drawn as for plain convolutions, not as `training/modc.py` draws them now."
         ),
         limits=BUSI_LIMITS,
+        plain="--simulated SIMULATED",
     ),
     "kvasir": Story(
         what="Polyps in endoscopy, outlined",
@@ -102,6 +105,7 @@ STORIES = {
         ),
         history="",
         limits=BUSI_LIMITS,
+        plain="--simulated SIMULATED",
     ),
     "skin": Story(
         what="Pigmented skin lesions, told apart by seven kinds,",
@@ -146,6 +150,7 @@ STORIES = {
             "Trained on single slices in the window they were saved in, some of them with marks; it has never seen "
             "another cancer, nor any other disease of the lung, and names one of the four for anything."
         ),
+        plain="--precision 32-true",
         split="; the official split, which is another, has copies of images on both sides",
     ),
 }
