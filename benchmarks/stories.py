@@ -81,8 +81,9 @@ STORIES = {
         history=(
             "It started with the hider of busi-s, which had never seen colour. Stages 3 and 6 were added, and the rate "
             "of stage 7 chosen, by what `val` said on the way. Stages 8 and 9 went on from the rounded weights of the "
-            "stages before, in a run of their own, about 40 minutes beside other work; the heads that help training "
-            "and are thrown away began anew. The plain network is that of commit 4b2d934."
+            "stages before, in a run of their own, three quarters of an hour beside other work; the heads that help "
+            "training and are thrown away began anew. The plain network's figures are those of commit 4b2d934: it was "
+            "not measured again."
         ),
         limits=(
             "Trained on single frames with a polyp each: it has never seen a frame without one and will often outline "

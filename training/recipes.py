@@ -189,7 +189,8 @@ BUSI_S = Recipe(
 )  # fmt: skip
 
 # The hider of busi-s has seen grey alone, and outlines to be read from it. It is read for a while as it is, and then
-# learns on with what reads it, held to the cover. What is seen through an endoscope has no up.
+# learns on with what reads it, held to the cover. At full size the analyzer goes on alone, twice: the second time was
+# worth more than expected (docs/research.md, what was found). What is seen through an endoscope has no up.
 KVASIR = Recipe(
     ModelConfig(
         "kvasir",

@@ -87,8 +87,8 @@ def test_a_card_says_how_its_model_learned():
 
 
 def test_a_card_says_how_its_plain_network_was_measured():
-    nothing = {name: value for name, value in FIGURES.items() if not name.startswith("plain_")}
-    alone = card(RECIPES["busi"], STORIES["busi"], nothing, {}, COSTS)
+    without = {name: value for name, value in FIGURES.items() if not name.startswith("plain_")}
+    alone = card(RECIPES["busi"], STORIES["busi"], without, {}, COSTS)
     assert "plain-busi" not in alone
     assert "no plain network was trained beside it yet" in alone
     beside = card(RECIPES["busi"], STORIES["busi"], FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
