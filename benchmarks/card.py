@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hidemia.benchmarks.cells import cost
@@ -19,9 +19,11 @@ from hidemia.benchmarks.shipped import RESULTS, Figures, lowered, shipped
 from hidemia.benchmarks.stories import STORIES, Story
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
+from hidemia.training.objective import StageConfig
 from hidemia.training.recipes import RECIPES, HiderConfig, Recipe
 
 PROG = "python -m hidemia.benchmarks.card"
+PATIENCE = "The plain network had less patience than one has now: it is that of commit 98c0c55 (docs/research.md)."
 BASELINES = {
     "location_prior": "location prior",
     "nearest_thumbnail": "nearest thumbnail",
@@ -119,15 +121,20 @@ def card(
         else f"the hider is that of {recipe.origin}, and the analyzer alone learns"
     )
     taught = "This training had no teacher and no distillation."
+    followed = _numbers(recipe, lambda stage: stage.objective == "follow")
+    if followed:
+        taught = (
+            f"In stages {followed} a plain network that sees the bare scan shows the analyzer what there is to see."
+        )
     if recipe.pupil_of is not None:
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"
     judged = "" if outlines else "the class is judged by pooled features and written in tiles (`training/verdict.py`); "
-    moved = ", ".join(str(number) for number, stage in enumerate(recipe.stages, start=1) if stage.exchanged)
+    moved = _numbers(recipe, lambda stage: stage.exchanged)
     exchanged = f"in stages {moved} what hiding changed is put on other photos (`training/pool.py`); " if moved else ""
     hider = "LightIH" if model.hider.growth == HiderConfig().growth else "LightIH-S"
     beside = f"plain_{RESULTS[figures['task']][0]}" in figures
-    plain = "" if beside else ", and no plain network was trained beside it yet"
+    plain = PATIENCE if beside else "No plain network was trained beside it yet."
     compared = f" \\\n        --plain runs/plain-{model.name}/weights" if beside else ""
     return f"""# Model card: {model.name}
 
@@ -161,7 +168,7 @@ def card(
         --data {story.data} --covers COVERS --split test --covers-per-image {figures["covers_per_image"]}{compared} \\
         --json weights/{model.name}/figures.json
 {precisions(others)}
-One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
+{paragraph(f"One training, seed {recipe.seed}; no spread over seeds was measured. {plain}")}
 
 ## Training
 
@@ -195,6 +202,11 @@ One training, seed {recipe.seed}; no spread over seeds was measured{plain}.
 **These weights are public: whoever has them can recover what they hide.** They are for demonstration; a site trains
 its own pair and keeps it private.
 """
+
+
+def _numbers(recipe: Recipe, chosen: Callable[[StageConfig], bool]) -> str:
+    """Which stages are chosen, counted from 1, in words."""
+    return ", ".join(str(number) for number, stage in enumerate(recipe.stages, start=1) if chosen(stage))
 
 
 def price(found: Mapping[str, float]) -> str:

@@ -30,6 +30,7 @@ from hidemia.training.data import Batch
 from hidemia.training.invertible import InvertibleBlock, InvertibleHider, log_scale
 from hidemia.training.losses import mia_loss, percept_loss
 from hidemia.training.objective import Aids, Losses, Objective, StageConfig
+from hidemia.training.roles import AnyPlain
 from hidemia.training.system import System
 from hidemia.training.wavelet import dwt, iwt
 
@@ -118,9 +119,11 @@ class _Distill(Objective):
 
     trains_analyzer = False
 
-    def __init__(self, system: System, aids: Aids, config: StageConfig, teacher: InvertibleHider | None = None) -> None:
+    def __init__(
+        self, system: System, aids: Aids, config: StageConfig, teacher: InvertibleHider | AnyPlain | None = None
+    ) -> None:
         super().__init__(system, aids, config)
-        if teacher is None:
+        if not isinstance(teacher, InvertibleHider):
             raise ValueError(f"teacher: expected one for the stage {config.objective}, got none; name it in the recipe")
         self.teacher = teacher.requires_grad_(requires_grad=False)
 

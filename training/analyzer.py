@@ -13,8 +13,7 @@ from hidemia.training.asywa import AsyWA
 from hidemia.training.modc import MoDC
 from hidemia.training.roles import AnyAnalyzer, Features
 from hidemia.training.seal import pattern, spread
-from hidemia.training.verdict import Verdict
-from hidemia.training.verdict import spread as in_tiles
+from hidemia.training.verdict import Verdict, in_tiles
 from hidemia.training.wavelet import BANDS, dwt, iwt, join, split
 
 
@@ -137,8 +136,8 @@ class Analyzer(AnyAnalyzer):
                 nn.init.zeros_(seal.bias)
             self.register_buffer("signs", pattern(self.seal), persistent=False)
         classes = self.config.classes
-        deepest = self.width * 2 ** (self.config.levels - 1)
-        self.verdict = None if classes is None else Verdict(len(BANDS) * deepest, classes)
+        self.deepest = len(BANDS) * self.width * 2 ** (self.config.levels - 1)  # channels of all bands together
+        self.verdict = None if classes is None else Verdict(self.deepest, classes)
         first = self.config.levels - self.config.attention_levels
         self.attention = nn.ModuleDict(
             {
@@ -159,7 +158,7 @@ class Analyzer(AnyAnalyzer):
             for name in BANDS:
                 levels[name].append(x[name])
         verdict = None if self.verdict is None else self.verdict(x)
-        return Features({name: self.unets[name].decode(levels[name]) for name in BANDS}, verdict)
+        return Features({name: self.unets[name].decode(levels[name]) for name in BANDS}, verdict, x)
 
     def reply(self, bands: dict[str, Tensor], features: Features) -> Tensor:
         """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH); residual as configured."""

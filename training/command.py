@@ -21,9 +21,10 @@ from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids
-from hidemia.training.plain import matched, vanilla
+from hidemia.training.plain import load_plain, matched, vanilla
 from hidemia.training.plain_training import train_plain
 from hidemia.training.recipes import RECIPES, ModelConfig, Recipe
+from hidemia.training.roles import AnyPlain
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
 from hidemia.training.thresholds import with_thresholds
@@ -52,6 +53,9 @@ def train(arguments: list[str]) -> int:
     parser.add_argument("--resume", action="store_true", help="go on where an earlier run in --out stopped")
     parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="go on from the weights of another run")
     parser.add_argument("--teacher", type=Path, metavar="MODEL.PT", help="HiNet's released checkpoint as the teacher")
+    parser.add_argument(
+        "--plain", type=Path, metavar="WEIGHTS", help="the plain network that a stage `follow` learns from"
+    )
     parser.add_argument(
         "--first-stage", type=int, default=1, metavar="N", help="with --start or --teacher: the stage to begin with"
     )
@@ -95,6 +99,7 @@ def train(arguments: list[str]) -> int:
         stage=options.first_stage,
         hider=options.start if hider_alone else None,
         teacher=options.teacher,
+        plain=options.plain,
     )
     machines = Machines(options.devices, options.nodes, options.precision)
     run(recipe, options.data, options.simulated, options.covers, out, options.device, start, machines)
@@ -132,13 +137,14 @@ ONE_MACHINE = Machines()
 class Start(NamedTuple):
     """Where a run begins: with the weights of another, or with its hider alone, and at which stage, from 1.
 
-    ``teacher`` is HiNet's checkpoint, for a recipe that has a teacher.
+    ``teacher`` is HiNet's checkpoint, for a recipe that has a teacher; ``plain`` a plain network, for one that follows.
     """
 
     weights: Path | None = None
     stage: int = 1
     hider: Path | None = None
     teacher: Path | None = None
+    plain: Path | None = None
 
 
 FROM_NOTHING = Start()
@@ -160,6 +166,7 @@ def run(
     """
     model = recipe.model
     segmentation = model.task == "segmentation"
+    guide = _guide(recipe, start.plain)
     scans, unseen = _task_scans(recipe, data, simulated)
     photos = read_covers(covers, "train", model.image_size_px)
     unseen_photos = read_covers(covers, "val", model.image_size_px)
@@ -191,8 +198,9 @@ def run(
         if number < start.stage:
             continue
         stage_system = _taught(system, teacher) if config.teacher else system
+        taught_by = guide if config.objective == "follow" else teacher
         averaged = run_stage(
-            OBJECTIVES[config.objective](stage_system, aids, config, teacher),
+            OBJECTIVES[config.objective](stage_system, aids, config, taught_by),
             partial(batch_of, number),
             partial(validate, scans=looked_at, covers=unseen_photos, size_px=max(96, config.size_px)),
             fabric,
@@ -242,6 +250,30 @@ def _released(recipe: Recipe, checkpoint: Path) -> InvertibleHider:
     return teacher
 
 
+def _guide(recipe: Recipe, weights: Path | None) -> AnyPlain | None:
+    """The plain network of the recipe's task, for a recipe that has a stage which follows one."""
+    model = recipe.model
+    follows = any(stage.objective == "follow" for stage in recipe.stages)
+    if not follows and weights is not None:
+        raise TrainingError(
+            f"--plain: expected none, as {model.name} follows no plain network, got {weights}; leave it out"
+        )
+    if not follows:
+        return None
+    if weights is None:
+        raise TrainingError(
+            f"--plain: expected a plain network, which {model.name} follows, got none; name the weights that "
+            f"`hidemia train plain-{model.name}` writes"
+        )
+    network, found = load_plain(weights)
+    if (found.task, found.classes) != (model.task, model.classes):
+        raise TrainingError(
+            f"{weights}: expected a plain network of {model.name}, which tells {', '.join(model.classes)}, got that of "
+            f"{found.name}; train plain-{model.name}"
+        )
+    return network
+
+
 def _taught(system: System, teacher: InvertibleHider | None) -> System:
     """The same analyzer and head with the teacher in the student's place."""
     if teacher is None:
@@ -250,13 +282,13 @@ def _taught(system: System, teacher: InvertibleHider | None) -> System:
 
 
 def _fill(system: System, weights: Path) -> None:
-    """Take over what another run learned; parts that it did not have keep their start, which writes nothing."""
+    """Take over what another run learned; a seal or a verdict that it did not have keeps its start."""
     earlier, _ = load_weights(weights)
     try:
         missing, unknown = system.load_state_dict(earlier.state_dict(), strict=False)
     except RuntimeError as error:
         raise TrainingError(f"{weights}: does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
-    if unknown or any(not name.startswith("analyzer.seals.") for name in missing):
+    if unknown or any(not name.startswith(("analyzer.seals.", "analyzer.verdict.")) for name in missing):
         raise TrainingError(f"{weights}: does not fit the recipe, which differs in {(unknown + missing)[0]}")
 
 

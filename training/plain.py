@@ -63,9 +63,10 @@ class PlainConfig:
     def build(self) -> AnyPlain:
         """A fresh network."""
         classes = None if self.task == "segmentation" else len(self.classes)
-        if self.network == "vanilla":
-            return Vanilla(self.width, classes)
-        return PlainNetwork(self.width, self.levels, classes)
+        vanilla = self.network == "vanilla"
+        network = Vanilla(self.width, classes) if vanilla else PlainNetwork(self.width, self.levels, classes)
+        network.noise = self.noise
+        return network
 
 
 def vanilla(model: ModelConfig, width: int = 64) -> PlainConfig:
@@ -108,7 +109,7 @@ class PlainNetwork(AnyPlain):
         super().__init__()
         widths = [width * 2**level for level in range(levels)]
         self.down = nn.ModuleList(_double(*pair) for pair in pairwise([BAND_CHANNELS, *widths]))
-        self.classes = classes
+        self.classes, self.deepest = classes, widths[-1]  # channels of the coarsest level
         if classes is not None:
             self.head: nn.Module = nn.Linear(widths[-1], classes)
             return
@@ -116,14 +117,20 @@ class PlainNetwork(AnyPlain):
         self.merge = nn.ModuleList(_double(2 * channels, channels) for channels in widths[:-1])
         self.head = nn.Conv2d(width, 4, 1)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """The logits, float32."""
+    def levels(self, image: Tensor) -> list[Tensor]:
+        """Features, finest first: each (B, C, h, w), the first at half the image's size."""
         bands = dwt(image)
         x = torch.cat([bands[:, :LL_CHANNELS] - 1, bands[:, LL_CHANNELS:] * 8], dim=1)
         levels: list[Tensor] = []
         for level, convolutions in enumerate(self.down):
             x = convolutions(F.max_pool2d(x, 2) if level else x)
             levels.append(x)
+        return levels
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The logits, float32."""
+        levels = self.levels(image)
+        x = levels[-1]
         if self.classes is not None:
             return self.head(x.mean(dim=(2, 3))).float()
         for level in reversed(range(len(self.up))):

@@ -38,6 +38,7 @@ class PlainPlan:
         batch: images a step.
         every: most steps between two looks at the validation split; an epoch where that is less.
         patience: looks without a gain after which the rate falls to a fifth; after ``falls`` of those it ends.
+        full_patience: the same at full size, where a network is slower to settle.
         looks: most looks of one training.
     """
 
@@ -46,6 +47,7 @@ class PlainPlan:
     batch: int = 16
     every: int = 100
     patience: int = 5
+    full_patience: int = 10
     falls: int = 1
     looks: int = 80
 
@@ -179,7 +181,7 @@ def train_plain(
     log.info("rate %g is the best of %s", rate, ", ".join(f"{r:g} ({run.best:.4f})" for run, r in tried))
     final = PlainRun(best.raw, rate / 3, fabric, config.noise)
     size_px, name = config.image_size_px, out / f"{len(plan.rates) + 1}-full.pt"
-    until_plateau(final, *scans, size_px, dataclasses.replace(plan, falls=0), recipe, name)
+    until_plateau(final, *scans, size_px, dataclasses.replace(plan, patience=plan.full_patience), recipe, name)
     network = final.raw.cpu()
     config = with_threshold(network, dataclasses.replace(config, rate=rate), scans[1])
     save_plain(network, config, out / "weights")

@@ -31,10 +31,12 @@ class Features(NamedTuple):
     Attributes:
         maps: its last features by name, each (B, C, H/2, W/2).
         verdict: the class, as logits (B, K), see `hidemia.training.verdict`; None where the analyzer gives none.
+        deepest: its coarsest features by name, each (B, C, h, w); None where the analyzer does not show them.
     """
 
     maps: dict[str, Tensor]
     verdict: Tensor | None = None
+    deepest: dict[str, Tensor] | None = None
 
 
 class AnyAnalyzer(nn.Module, ABC):
@@ -68,9 +70,11 @@ class AnyPlain(nn.Module):
 
     Attributes:
         classes: how many; None where the result is a mask. Then the logits are (B, 1, H, W), else (B, classes).
+        noise: of every image it sees, in levels of 255; it sees less without, see `hidemia.training.plain`.
     """
 
     classes: int | None
+    noise: float = 0.0
 
     def probabilities(self, image: Tensor) -> Tensor:
         """(B, H, W) of a mask, or (B, K), summing to 1."""

@@ -11,7 +11,7 @@ is:
 5. `Seal`      the seal alone, on the finished analyzer.
 
 A model that starts from another's weights has a hider that can be read already. It begins with `Look` in the place
-of the first three.
+of the first three, or with `Follow`, which is shown by a plain network what there is to be seen.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidemia.training.algorithm1 import AnalyzeFrozen, DistillFeatures, DistillFunctions, FineTune
+from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
+from hidemia.training.invertible import InvertibleHider
 from hidemia.training.losses import beyond, mia_loss, percept_loss
-from hidemia.training.objective import Losses, Objective
-from hidemia.training.roles import Features
+from hidemia.training.objective import Aids, Losses, Objective, StageConfig
+from hidemia.training.plain import PlainNetwork, noisy
+from hidemia.training.roles import AnyPlain, Features
 from hidemia.training.seal import agreement, seal_loss
-from hidemia.training.system import Trip
+from hidemia.training.system import System, Trip
 from hidemia.training.wavelet import dwt, split
 
 
@@ -70,6 +73,44 @@ class Look(Objective):
         with torch.no_grad():
             stego, _ = self._hidden(batch)
         return self._aided(self.system.analyzer.features(split(dwt(stego))), batch)
+
+
+class Follow(Look):
+    """`Look`, with a guide: a plain network sees the bare scan, and the deepest features have to tell what its own do.
+
+    A class is one number a scan, and what a few hundred scans show can be learned by heart instead. What a guide sees
+    of each view of them is thousands. Nothing of it is used afterwards.
+    """
+
+    def __init__(
+        self, system: System, aids: Aids, config: StageConfig, teacher: InvertibleHider | AnyPlain | None = None
+    ) -> None:
+        super().__init__(system, aids, config)
+        if not isinstance(teacher, PlainNetwork) or not isinstance(system.analyzer, Analyzer):
+            raise ValueError("follow: expected our analyzer and a plain network, which show their features, got others")
+        self.guide = teacher.requires_grad_(requires_grad=False)
+        self.told = nn.Conv2d(system.analyzer.deepest, teacher.deepest, 1)
+
+    def trained(self) -> list[tuple[list[nn.Module], float]]:
+        """The analyzer, and the convolution that tells the guide's features from its own."""
+        return [*super().trained(), ([self.told], self.config.analyzer_rate)]
+
+    def train(self, mode: bool = True) -> Follow:  # noqa: FBT001, FBT002 - as in torch
+        """Training mode, but for the guide."""
+        super().train(mode)
+        self.guide.eval()
+        return self
+
+    def forward(self, batch: Batch, done: float) -> Losses:  # noqa: ARG002 - no schedule in this stage
+        with torch.no_grad():
+            stego, _ = self._hidden(batch)
+            seen = self.guide.levels(noisy(batch.secrets, self.guide.noise, torch.default_generator))[-1].float()
+        features = self.system.analyzer.features(split(dwt(stego)))
+        assert features.deepest is not None  # noqa: S101 - our analyzer shows them
+        told = self.told(torch.cat(list(features.deepest.values()), dim=1)).float()
+        seen = F.adaptive_avg_pool2d(seen, told.shape[2:])
+        error = F.mse_loss(told, seen) / seen.var().clamp_min(1e-6)  # 1 if it tells their mean alone
+        return self._aided(features, batch) | {"guide": self.config.guide_weight * error}
 
 
 class Joint(Objective):
@@ -154,6 +195,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "hide": Hide,
     "read": Read,
     "look": Look,
+    "follow": Follow,
     "joint": Joint,
     "answer": Answer,
     "seal": Seal,

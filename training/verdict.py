@@ -33,7 +33,7 @@ class Verdict(nn.Module):
         return self.linear(pooled).float()
 
 
-def spread(logits: Tensor, height: int, width: int) -> Tensor:
+def in_tiles(logits: Tensor, height: int, width: int) -> Tensor:
     """Logits over a band, class k in tile k of a 3x3 grid, row by row: (B, K) -> (B, 1, height, width).
 
     Their mean is taken off, so that agreeing classes leave the photo as it is, and they are bent into [-5, 5].

@@ -16,6 +16,7 @@ from hidemia.training.command import run, train
 from hidemia.training.data import Scans
 from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.objective import StageConfig
+from hidemia.training.plain import matched, save_plain
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
@@ -259,6 +260,30 @@ def test_an_analyzer_of_another_kind_learns_on_the_hider_it_starts_with(
     deeper = dataclasses.replace(recipe, model=dataclasses.replace(plain, hider=HiderConfig(blocks=4, growth=4)))
     with pytest.raises(TrainingError, match=r"expected a hider as micro has it .*blocks=4.*, got that of micro .*=2"):
         trained("fourth", deeper, *begun)
+
+
+def test_a_plain_network_is_followed_where_the_recipe_says_so(
+    arguments: list[str], scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow = StageConfig("follow", steps=2, batch=2, size_px=16, analyzer_rate=1e-3)
+    monkeypatch.setitem(RECIPES, "micro", dataclasses.replace(MICRO, stages=(MICRO.stages[0], follow)))
+    weights = tmp_path / "plain" / "weights"
+    config = matched(MICRO.model)
+    save_plain(config.build(), config, weights)
+    with pytest.raises(TrainingError, match="--plain: expected a plain network, which micro follows, got none; name "):
+        train(arguments)
+    assert train([*arguments, "--plain", str(weights)]) == 0
+    (row,) = (tmp_path / "out" / "2-follow.jsonl").read_text().splitlines()
+    assert json.loads(row)["guide"] > 0
+    other = dataclasses.replace(config, name="other", classes=("background", "other"))
+    save_plain(other.build(), other, weights)
+    begun = command.Start(plain=weights)
+    with pytest.raises(TrainingError, match="expected a plain network of micro, which tells background, lesion, got t"):
+        run(RECIPES["micro"], scans_folder, None, covers_folder, tmp_path / "more", "cpu", begun)
+    with pytest.raises(
+        TrainingError, match=r"--plain: expected none, as micro follows no plain network, got .*; leave"
+    ):
+        run(MICRO, scans_folder, None, covers_folder, tmp_path / "more", "cpu", begun)
 
 
 def test_a_narrower_hider_learns_from_the_one_it_starts_with(

@@ -174,7 +174,8 @@ def test_a_network_that_sees_noise(scans: Scans, tmp_path: Path) -> None:
     """It learns something else, and what it is judged by has the same noise every time."""
     loud = dataclasses.replace(matched(RECIPE.model), noise=40.0)
     network, config = train_plain(loud, RECIPE, (scans, scans), tmp_path / "loud", fabric(), TINY)
-    assert load_plain(tmp_path / "loud" / "weights")[1].noise == config.noise == 40.0
+    again, same = load_plain(tmp_path / "loud" / "weights")
+    assert again.noise == same.noise == config.noise == 40.0
     quiet, _ = train_plain(matched(RECIPE.model), RECIPE, (scans, scans), tmp_path / "quiet", fabric(), TINY)
     assert any(not torch.equal(value, quiet.state_dict()[name]) for name, value in network.state_dict().items())
     assert torch.equal(predictions(network, scans, 64, 40.0), predictions(network, scans, 64, 40.0))

@@ -14,10 +14,12 @@ from hidemia.training.invertible import HiderConfig
 from hidemia.training.loop import StageRun
 from hidemia.training.losses import mia_loss
 from hidemia.training.objective import Aids, Objective, StageConfig
+from hidemia.training.plain import PlainNetwork
 from hidemia.training.recipes import ModelConfig
 from hidemia.training.roles import Features
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
+from hidemia.training.vanilla import Vanilla
 from hidemia.training.wavelet import dwt, split
 
 NAMES = {
@@ -62,7 +64,7 @@ def learns(module: torch.nn.Module) -> bool:
 
 def test_all_are_here() -> None:
     paper = {"analyze_frozen", "distill_functions", "distill_features", "fine_tune"}  # see test_algorithm1.py
-    assert set(OBJECTIVES) == {*NAMES, "seal"} | paper
+    assert set(OBJECTIVES) == {*NAMES, "follow", "seal"} | paper
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -238,6 +240,55 @@ def test_where_nothing_judges_no_verdict_can_be_frozen(tiny_system) -> None:
     config = StageConfig("answer", 1, 2, 32, analyzer_rate=1e-2, frozen_verdict=True)
     with pytest.raises(ValueError, match="frozen_verdict: expected False for an analyzer that gives no verdict"):
         OBJECTIVES["answer"](tiny_system(), Aids(8, None), config)
+
+
+def following(system: System, guide: PlainNetwork, **options) -> Objective:
+    config = StageConfig("follow", 60, 4, 32, analyzer_rate=3e-3, **options)
+    return OBJECTIVES["follow"](system, Aids(8, 2), config, guide)
+
+
+def test_features_follow_those_of_a_guide_that_stays() -> None:
+    """What the guide sees is told after some steps, of one and the same batch; the guide itself learns nothing."""
+    torch.manual_seed(0)
+    guide, photos = PlainNetwork(4, 2, 2), torch.rand(4, 3, 32, 32)
+    batch = Batch(photos, photos, None, torch.tensor([0, 1, 0, 1]), photos)
+    before = {name: value.clone() for name, value in guide.state_dict().items()}
+    run = StageRun(following(judging(), guide), Fabric(accelerator="cpu", devices=1), seed=0)
+    errors = [run.advance(lambda _: batch)["guide"].item() for _ in range(60)]
+    assert errors[0] > 0.9  # nothing is told yet but their mean, if that
+    assert errors[-1] < 0.5
+    assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
+    assert not guide.training
+
+
+def test_a_guide_may_see_on_another_grid_and_weigh_more(batch: Batch) -> None:
+    torch.manual_seed(0)
+    system, guide = judging(), PlainNetwork(4, 4, 2)  # its coarsest grid is 2x2, the analyzer's 8x8
+    told = [following(system, guide, guide_weight=weight) for weight in (1.0, 3.0)]
+    told[1].told.load_state_dict(told[0].told.state_dict())
+    first, second = (objective.eval()(batch, 0.0)["guide"] for objective in told)
+    torch.testing.assert_close(second, 3 * first)
+
+
+def test_a_guide_sees_scans_as_it_learned_to(batch: Batch) -> None:
+    """Under noise, where it learned under noise: what it would see without is not what it knows."""
+    torch.manual_seed(0)
+    objective = following(judging(), PlainNetwork(4, 2, 2)).eval()
+
+    def seen(noise: float, seed: int) -> torch.Tensor:
+        objective.guide.noise = noise
+        torch.manual_seed(seed)
+        return objective(batch, 0.0)["guide"]
+
+    assert seen(40.0, seed=1) == seen(40.0, seed=1)  # a resumed run draws the same
+    assert len({seen(noise, seed).item() for noise, seed in ((40.0, 1), (40.0, 2), (0.0, 1))}) == 3
+    assert seen(0.0, seed=1) == seen(0.0, seed=2)
+
+
+def test_who_cannot_show_features_is_not_followed(tiny_system) -> None:
+    for teacher in (None, Vanilla(4, 2), tiny_system().hider):
+        with pytest.raises(ValueError, match="follow: expected our analyzer and a plain network, which show their"):
+            OBJECTIVES["follow"](judging(), Aids(8, 2), StageConfig("follow", 1, 2, 32, analyzer_rate=1e-3), teacher)
 
 
 def test_config_is_frozen() -> None:

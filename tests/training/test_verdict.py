@@ -4,7 +4,7 @@ from torch import nn
 
 from hidemia.training.analyzer import Analyzer, AnalyzerConfig
 from hidemia.training.heads import GridMean
-from hidemia.training.verdict import LARGEST, Verdict, spread
+from hidemia.training.verdict import LARGEST, Verdict, in_tiles
 from hidemia.training.wavelet import BANDS, dwt, split
 
 
@@ -23,7 +23,7 @@ def test_judges_by_the_means_of_the_features():
 @pytest.mark.parametrize("classes", [1, 2, 7, 9])
 def test_the_head_s_tiles_find_each_class_where_it_was_spread(side, classes):
     logits = torch.randn(3, classes)
-    grid = spread(logits, side, side)
+    grid = in_tiles(logits, side, side)
     assert grid.shape == (3, 1, side, side)
     found = GridMean(3)(grid).flatten(1)[:, :classes]
     level = logits - logits.mean(dim=1, keepdim=True)
@@ -33,12 +33,12 @@ def test_the_head_s_tiles_find_each_class_where_it_was_spread(side, classes):
 
 
 def test_agreeing_classes_and_empty_tiles_write_nothing():
-    assert spread(torch.full((1, 4), 3.0), 12, 12).abs().max() == 0
-    assert spread(torch.tensor([[9.0, -9.0]]), 12, 12)[:, :, 4:].abs().max() == 0
+    assert in_tiles(torch.full((1, 4), 3.0), 12, 12).abs().max() == 0
+    assert in_tiles(torch.tensor([[9.0, -9.0]]), 12, 12)[:, :, 4:].abs().max() == 0
 
 
 def test_is_bent():
-    extreme = spread(torch.tensor([[1000.0, -1000.0, 0.0]]), 12, 12)
+    extreme = in_tiles(torch.tensor([[1000.0, -1000.0, 0.0]]), 12, 12)
     assert extreme.abs().max() == LARGEST
 
 
@@ -54,7 +54,7 @@ def test_a_fresh_analyzer_writes_nothing_and_a_trained_one_its_verdict():
     bands = split(dwt(stego))
     judged = analyzer.features(bands).verdict
     change = split(dwt(analyzer(stego) - stego))
-    expected = 0.1 * spread(judged, 24, 24).expand(-1, 3, -1, -1)
+    expected = 0.1 * in_tiles(judged, 24, 24).expand(-1, 3, -1, -1)
     torch.testing.assert_close(change["ll"], expected, atol=1e-6, rtol=0)
     assert all(change[name].abs().max() < 1e-6 for name in BANDS if name != "ll")
 
