@@ -155,8 +155,8 @@ STORIES = {
             "had learned under, by mistake: it sees less so."
         ),
         limits=(
-            "On the 100 test images it is three points better than the nearest thumbnail, and far from the plain network "
-            "(docs/research.md, what was found). "
+            "On the 100 test images it is three points better than the nearest thumbnail, and far from the plain "
+            "network (docs/research.md, what was found). "
             "Trained on single slices in the window they were saved in, some of them with marks; it has never seen "
             "another cancer, nor any other disease of the lung, and names one of the four for anything."
         ),
