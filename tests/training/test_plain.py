@@ -115,17 +115,20 @@ def test_the_best_rate_goes_on(
     if task == "classification":
         scans = Scans(scans.images, None, scans.labels, scans.classes)
     rates: list[tuple[float, int]] = []
+    patience: list[int] = []
     real = plain_training.until_plateau
 
-    def watched(run: PlainRun, train: Scans, val: Scans, size_px: int, *rest):
+    def watched(run: PlainRun, train: Scans, val: Scans, size_px: int, plan: PlainPlan, *rest):
         rates.append((run.rate, size_px))
-        return real(run, train, val, size_px, *rest)
+        patience.append(plan.patience)
+        return real(run, train, val, size_px, plan, *rest)
 
     monkeypatch.setattr(plain_training, "until_plateau", watched)
     recipe = dataclasses.replace(RECIPE, model=model)
     network, config = train_plain(choose(model), recipe, (scans, scans), tmp_path, fabric(), TINY)
     assert rates[:2] == [(1e-3, 32), (1e-2, 32)]
     assert rates[2] == (config.rate / 3, 64)
+    assert patience == [TINY.patience, TINY.patience, TINY.full_patience]
     assert config.rate in TINY.rates
     again, same = load_plain(tmp_path / "weights")
     assert same == config
