@@ -23,7 +23,6 @@ from hidemia.training.objective import StageConfig
 from hidemia.training.recipes import RECIPES, HiderConfig, Recipe
 
 PROG = "python -m hidemia.benchmarks.card"
-PATIENCE = "The plain network had less patience than one has now: it is that of commit 98c0c55 (docs/research.md)."
 BASELINES = {
     "location_prior": "location prior",
     "nearest_thumbnail": "nearest thumbnail",
@@ -134,7 +133,8 @@ def card(
     exchanged = f"in stages {moved} what hiding changed is put on other photos (`training/pool.py`); " if moved else ""
     hider = "LightIH" if model.hider.growth == HiderConfig().growth else "LightIH-S"
     beside = f"plain_{RESULTS[figures['task']][0]}" in figures
-    plain = PATIENCE if beside else "No plain network was trained beside it yet."
+    earlier = f"The plain network is that of commit {story.plain_commit}, which had less patience (docs/research.md)."
+    plain = earlier if beside else "No plain network was trained beside it yet."
     compared = f" \\\n        --plain runs/plain-{model.name}/weights" if beside else ""
     return f"""# Model card: {model.name}
 

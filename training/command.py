@@ -21,10 +21,9 @@ from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids
-from hidemia.training.plain import load_plain, matched, vanilla
+from hidemia.training.plain import PlainNetwork, load_plain, matched, vanilla
 from hidemia.training.plain_training import train_plain
 from hidemia.training.recipes import RECIPES, ModelConfig, Recipe
-from hidemia.training.roles import AnyPlain
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
 from hidemia.training.thresholds import with_thresholds
@@ -86,6 +85,8 @@ def train(arguments: list[str]) -> int:
         parser.error(f"--devices, --nodes: expected at least 1, got {options.devices} and {options.nodes}")
     if not 0 <= options.noise < 255 or (options.noise and not prefix):
         parser.error(f"--noise: expected 0 to 254, above 0 for plain networks alone, got {options.noise:g}")
+    if prefix and options.plain:
+        parser.error(f"--plain: expected none, as a plain network follows no other, got {options.plain}")
     if prefix:
         fabric = Machines(precision=options.precision).fabric(options.device)
         plain = dataclasses.replace(PLAIN[prefix](recipe.model), noise=options.noise)
@@ -166,7 +167,7 @@ def run(
     """
     model = recipe.model
     segmentation = model.task == "segmentation"
-    guide = _guide(recipe, start.plain)
+    guide = _guide(recipe, start)
     scans, unseen = _task_scans(recipe, data, simulated)
     photos = read_covers(covers, "train", model.image_size_px)
     unseen_photos = read_covers(covers, "val", model.image_size_px)
@@ -250,10 +251,10 @@ def _released(recipe: Recipe, checkpoint: Path) -> InvertibleHider:
     return teacher
 
 
-def _guide(recipe: Recipe, weights: Path | None) -> AnyPlain | None:
-    """The plain network of the recipe's task, for a recipe that has a stage which follows one."""
-    model = recipe.model
-    follows = any(stage.objective == "follow" for stage in recipe.stages)
+def _guide(recipe: Recipe, start: Start) -> PlainNetwork | None:
+    """The plain network of the recipe's task, where a stage that will run follows one."""
+    model, weights = recipe.model, start.plain
+    follows = any(stage.objective == "follow" for stage in recipe.stages[start.stage - 1 :])
     if not follows and weights is not None:
         raise TrainingError(
             f"--plain: expected none, as {model.name} follows no plain network, got {weights}; leave it out"
@@ -266,10 +267,10 @@ def _guide(recipe: Recipe, weights: Path | None) -> AnyPlain | None:
             f"`hidemia train plain-{model.name}` writes"
         )
     network, found = load_plain(weights)
-    if (found.task, found.classes) != (model.task, model.classes):
+    if (found.task, found.classes) != (model.task, model.classes) or not isinstance(network, PlainNetwork):
         raise TrainingError(
-            f"{weights}: expected a plain network of {model.name}, which tells {', '.join(model.classes)}, got that of "
-            f"{found.name}; train plain-{model.name}"
+            f"{weights}: expected a plain network of {model.name}, which tells {', '.join(model.classes)}, got "
+            f"{found.network} of {found.name}; train plain-{model.name}"
         )
     return network
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.cmunext import CMUNeXtConfig
@@ -214,9 +214,20 @@ KVASIR = Recipe(
     upright=False,
 )  # fmt: skip
 
+# A hider that is there learns to lose less of the scans that it is to hide, with what reads them.
+READ_AGAIN = StageConfig(
+    "read", steps=1400, batch=16, size_px=96, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=4e-5,
+    stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=10.0,
+)  # fmt: skip
+# It may have forgotten colour by then, in which the seal is written; the verdict stays as it is.
+LAST_JOINT = StageConfig(
+    "joint", steps=200, batch=4, size_px=224, hider_rate=3e-4, analyzer_rate=5e-4, stego_limit=2.5e-5,
+    stego_weight=8000.0, recover_weight=10.0, seal_weight=1.0, blank=1, frozen_norms=True, frozen_verdict=True,
+    reply_limit=7e-5,
+)  # fmt: skip
+
 # Kvasir's hider hides colour, and its analyzer reads it already: it goes on with another question, and the verdict
-# alone is new. Two thirds of the lesions are of one class: half of a batch is drawn class by class. In `read` the hider
-# learns to lose less of a scan, which is what can be read of it (docs/research.md, what was found).
+# alone is new. Two thirds of the lesions are of one class: half of a batch is drawn class by class.
 SKIN = Recipe(
     ModelConfig(
         "skin",
@@ -227,20 +238,13 @@ SKIN = Recipe(
     ),
     (
         StageConfig("look", steps=2500, batch=16, size_px=96, analyzer_rate=1e-3, pool=21504, exchanged=True),
-        StageConfig(
-            "read", steps=1000, batch=16, size_px=96, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=4e-5,
-            stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=10.0,
-        ),
+        replace(READ_AGAIN, steps=1000),
         StageConfig("look", steps=2200, batch=8, size_px=224, analyzer_rate=7e-4, pool=7168, exchanged=True),
         StageConfig(
             "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             frozen_verdict=True, reply_limit=7e-5, pool=7168,
         ),
-        StageConfig(
-            "joint", steps=200, batch=4, size_px=224, hider_rate=3e-4, analyzer_rate=5e-4, stego_limit=2.5e-5,
-            stego_weight=8000.0, recover_weight=10.0, seal_weight=1.0, blank=1, frozen_norms=True,
-            frozen_verdict=True, reply_limit=7e-5,
-        ),
+        LAST_JOINT,
     ),
     start="kvasir",
     balanced=0.5,
@@ -248,8 +252,7 @@ SKIN = Recipe(
 )  # fmt: skip
 
 # The hider of busi-s has seen ultrasound alone and loses most of a slice: it learns on with what reads it. A plain
-# network then shows what there is to be seen in a slice. With secrets that are grey the hider forgets colour, in which
-# the seal is written: a last `joint`, under which the verdict stays as it is, brings it back.
+# network then shows what there is to be seen in a slice.
 CHESTCT = Recipe(
     ModelConfig(
         "chestct",
@@ -259,10 +262,7 @@ CHESTCT = Recipe(
         analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=4, classes=4),
     ),
     (
-        StageConfig(
-            "read", steps=1400, batch=16, size_px=96, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=4e-5,
-            stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=10.0,
-        ),
+        READ_AGAIN,
         StageConfig(
             "follow", steps=3000, batch=8, size_px=224, analyzer_rate=7e-4, guide_weight=2.0, pool=8388, exchanged=True
         ),
@@ -273,11 +273,7 @@ CHESTCT = Recipe(
             "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             frozen_verdict=True, reply_limit=7e-5, pool=11184,
         ),
-        StageConfig(
-            "joint", steps=200, batch=4, size_px=224, hider_rate=3e-4, analyzer_rate=5e-4, stego_limit=2.5e-5,
-            stego_weight=8000.0, recover_weight=10.0, seal_weight=1.0, blank=1, frozen_norms=True,
-            frozen_verdict=True, reply_limit=7e-5,
-        ),
+        LAST_JOINT,
     ),
     start="busi-s",
 )  # fmt: skip

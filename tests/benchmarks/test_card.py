@@ -104,7 +104,9 @@ def test_a_card_says_how_its_plain_network_was_measured():
     assert "    hidemia train plain-busi-s --data BUSI --simulated SIMULATED\n" in other  # not as the model was trained
     assert "--covers-per-image 5 \\\n        --plain runs/plain-busi/weights \\\n        --json" in beside
     assert "No plain network" not in beside
-    assert "The plain network had less patience than one has now" in beside
+    story = dataclasses.replace(STORIES["busi"], plain_commit="1234567")
+    text = " ".join(card(RECIPES["busi"], story, FIGURES | {"plain_dsc": 0.7}, {}, COSTS).split())
+    assert "The plain network is that of commit 1234567, which had less patience" in text
 
 
 def test_other_precisions_stand_in_a_table_of_their_own():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -16,10 +17,10 @@ from hidemia.training.command import run, train
 from hidemia.training.data import Scans
 from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.objective import StageConfig
-from hidemia.training.plain import matched, save_plain
+from hidemia.training.plain import matched, save_plain, vanilla
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
 from hidemia.training.system import System
-from hidemia.training.weights import load_weights
+from hidemia.training.weights import load_weights, save_weights
 
 MICRO = Recipe(
     ModelConfig(
@@ -275,15 +276,50 @@ def test_a_plain_network_is_followed_where_the_recipe_says_so(
     assert train([*arguments, "--plain", str(weights)]) == 0
     (row,) = (tmp_path / "out" / "2-follow.jsonl").read_text().splitlines()
     assert json.loads(row)["guide"] > 0
+    with pytest.raises(SystemExit):
+        train(["plain-micro", *arguments[1:], "--plain", str(weights), "--resume"])
+    # Weights that are past the stage which follows go on without.
+    more = ["--start", str(tmp_path / "out" / "weights"), "--first-stage", "3", "--out", str(tmp_path / "on")]
+    monkeypatch.setitem(
+        RECIPES, "micro", dataclasses.replace(MICRO, stages=(*RECIPES["micro"].stages, MICRO.stages[3]))
+    )
+    assert train([*arguments, *more]) == 0
+    bare = vanilla(MICRO.model, width=4)
+    save_plain(bare.build(), bare, weights)
+    with pytest.raises(
+        TrainingError, match=r"expected a plain network of micro, .*, got vanilla of micro; train plain-m"
+    ):
+        train([*arguments, "--plain", str(weights), "--resume"])
     other = dataclasses.replace(config, name="other", classes=("background", "other"))
     save_plain(other.build(), other, weights)
     begun = command.Start(plain=weights)
-    with pytest.raises(TrainingError, match="expected a plain network of micro, which tells background, lesion, got t"):
+    with pytest.raises(
+        TrainingError, match="of micro, which tells background, lesion, got bands of other; train plain-micro"
+    ):
         run(RECIPES["micro"], scans_folder, None, covers_folder, tmp_path / "more", "cpu", begun)
     with pytest.raises(
         TrainingError, match=r"--plain: expected none, as micro follows no plain network, got .*; leave"
     ):
         run(MICRO, scans_folder, None, covers_folder, tmp_path / "more", "cpu", begun)
+
+
+def test_another_question_is_asked_of_what_reads_already(tmp_path: Path) -> None:
+    """A model that tells classes starts from one that outlines: all is taken over, and the verdict alone is new."""
+    outlines = dataclasses.replace(MICRO.model, analyzer=AnalyzerConfig(k=0, width=8, levels=1, attention_levels=1))
+    save_weights(outlines.build(), outlines, tmp_path)
+    tells = dataclasses.replace(
+        outlines, task="classification", analyzer=msgspec.structs.replace(outlines.analyzer, classes=2)
+    )
+    system = tells.build()
+    fresh = system.analyzer.verdict.linear.weight.clone()
+    command._fill(system, tmp_path)
+    earlier = load_weights(tmp_path)[0].state_dict()
+    found = system.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in earlier.items())
+    assert {name for name in found if name not in earlier} == {
+        "analyzer.verdict.linear.weight", "analyzer.verdict.linear.bias",
+    }  # fmt: skip
+    assert torch.equal(system.analyzer.verdict.linear.weight, fresh)
 
 
 def test_a_narrower_hider_learns_from_the_one_it_starts_with(
