@@ -40,7 +40,8 @@ class Batches:
         kept = (self._first_with_the_pool(stage), config.pool)
         if kept not in self._pools:
             self._pools[kept] = self._pool(kept[0], dataclasses.replace(config, batch=PART))
-        return self._pools[kept].batch(config.batch, self.recipe.seed, step, exchanged=config.exchanged)
+        pool, own = self._pools[kept], (config.batch, self.recipe.seed, step)
+        return pool.batch(*own, exchanged=config.exchanged, joined=config.joined)
 
     def _first_with_the_pool(self, stage: int) -> int:
         """The first stage that hid the same images: of the same size, and by the same hider."""

@@ -199,7 +199,7 @@ def run(
         if number < start.stage:
             continue
         stage_system = _taught(system, teacher) if config.teacher else system
-        taught_by = guide if config.objective == "follow" else teacher
+        taught_by = guide if OBJECTIVES[config.objective].guided else teacher
         averaged = run_stage(
             OBJECTIVES[config.objective](stage_system, aids, config, taught_by),
             partial(batch_of, number),
@@ -254,7 +254,7 @@ def _released(recipe: Recipe, checkpoint: Path) -> InvertibleHider:
 def _guide(recipe: Recipe, start: Start) -> PlainNetwork | None:
     """The plain network of the recipe's task, where a stage that will run follows one."""
     model, weights = recipe.model, start.plain
-    follows = any(stage.objective == "follow" for stage in recipe.stages[start.stage - 1 :])
+    follows = any(OBJECTIVES[stage.objective].guided for stage in recipe.stages[start.stage - 1 :])
     if not follows and weights is not None:
         raise TrainingError(
             f"--plain: expected none, as {model.name} follows no plain network, got {weights}; leave it out"

@@ -23,7 +23,8 @@ def _dice() -> DiceLoss:
 def mia_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """L_mia of Eq. 8: cross entropy plus, for segmentation, soft Dice.
 
-    Masks: logits and truth (B, 1, H, W). Classes: logits (B, K), truth (B,) int64; no Dice, says the paper.
+    Masks: logits and truth (B, 1, H, W). Classes: logits (B, K), truth (B,) int64, or (B, K) float32 that sums to
+    1; no Dice, says the paper.
     """
     if logits.ndim == 2:
         return F.cross_entropy(logits, truth)

@@ -38,6 +38,8 @@ class StageConfig:
         pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
             Stages of one size share them.
         exchanged: whether what is hidden lies on other photos of the pool in every step, see `hidemia.training.pool`.
+        joined: whether half of the images of a step are two of the pool, cut and put together; for masks, and for
+            `follow`, whose guide can tell what is seen in them.
         blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
         teacher: whether the stage's hider is the recipe's teacher, and not the student.
         distill_weights: alpha 1 to 3 of Eq. 7.
@@ -63,6 +65,7 @@ class StageConfig:
     guide_weight: float = 1.0
     pool: int = 0
     exchanged: bool = False
+    joined: bool = False
     blank: int = 0
     frozen_verdict: bool = False
     frozen_norms: bool = False
@@ -102,6 +105,7 @@ class Objective(nn.Module):
 
     trains_hider = True
     trains_analyzer = True
+    guided = False  # by a plain network
 
     def __init__(
         self,
@@ -117,6 +121,9 @@ class Objective(nn.Module):
             raise ValueError("frozen_verdict: expected False for an analyzer that gives no verdict, got True")
         if config.exchanged and not config.pool:
             raise ValueError("exchanged: expected False without a pool of photos, got True")
+        labelled = isinstance(system.head, ClassificationHead) and not self.guided
+        if config.joined and (labelled or not config.pool):
+            raise ValueError("joined: expected False without a pool, and where one label is the truth, got True")
         self.system, self.aids, self.config = system, aids, config
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:
@@ -161,12 +168,12 @@ class Objective(nn.Module):
         assert batch.masks is not None  # noqa: S101 - a segmentation recipe reads masks
         return batch.masks
 
-    def _aided(self, features: Features, batch: Batch) -> Losses:
+    def _aided(self, features: Features, secrets: Tensor, truth: Tensor) -> Losses:
+        """What features are asked for directly: the secrets at half size, and the truth as `mia_loss` takes it."""
         reconstruction, direct = self.aids(features)
-        truth = self._truth(batch)
         if truth.ndim == 4:
             truth = F.avg_pool2d(truth, 2)
         return {
             "direct": mia_loss(direct, truth),
-            "reconstruct": self.config.reconstruct_weight * F.mse_loss(reconstruction, F.avg_pool2d(batch.secrets, 2)),
+            "reconstruct": self.config.reconstruct_weight * F.mse_loss(reconstruction, F.avg_pool2d(secrets, 2)),
         }

@@ -129,7 +129,10 @@ class PlainNetwork(AnyPlain):
 
     def forward(self, image: Tensor) -> Tensor:
         """The logits, float32."""
-        levels = self.levels(image)
+        return self.answer(self.levels(image))
+
+    def answer(self, levels: list[Tensor]) -> Tensor:
+        """The logits of features as `levels` gives them, float32."""
         x = levels[-1]
         if self.classes is not None:
             return self.head(x.mean(dim=(2, 3))).float()

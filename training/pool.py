@@ -38,12 +38,20 @@ class Pool:
     def __len__(self) -> int:
         return len(self.images["labels"])
 
-    def batch(self, size: int, seed: int, step: int, *, exchanged: bool = False) -> Batch:
-        """The images of one step, as float32 in [0, 1]; on photos of others where those are exchanged."""
-        picks = epoch_order(len(self), seed, step, size)
+    def batch(self, size: int, seed: int, step: int, *, exchanged: bool = False, joined: bool = False) -> Batch:
+        """The images of one step, as float32 in [0, 1].
+
+        On photos of others where those are ``exchanged``; half of the images are two of the pool where they are
+        ``joined``. Such a one has the label of the first.
+        """
+        picks, draw = epoch_order(len(self), seed, step, size), generator(seed, step)
         found = {name: images[picks] for name, images in self.images.items()}
+        others = torch.randint(len(self), (size,), generator=draw)
+        if joined:
+            cut = cuts(size, found["secrets"].shape[-1], draw)
+            found |= {name: torch.where(cut, found[name], found[name].roll(1, 0)) for name in found if name != "labels"}
         if exchanged:
-            photos = self.images["covers"][torch.randint(len(self), (size,), generator=generator(seed, step))]
+            photos = self.images["covers"][others]
             found |= {"stegos": on_photos(photos, found["stegos"], found["covers"]), "covers": photos}
         masks = found.get("masks")
         return Batch(
@@ -61,6 +69,19 @@ def on_photos(photos: Tensor, stegos: Tensor, covers: Tensor) -> Tensor:
     An approximation, because what a hider changes depends on its cover; good enough to learn to read from.
     """
     return (photos.int() + stegos.int() - covers.int()).clamp(0, 255).to(torch.uint8)
+
+
+def cuts(count: int, size_px: int, draw: torch.Generator) -> Tensor:
+    """Where an image is its own, before a further one begins: (N, 1, s, s) bool, at the left or above.
+
+    Every other image is whole. A cut lies between two pixels of different 2x2 squares, which Haar's bands are made of.
+    """
+    ends = 2 * torch.randint(size_px // 8, 3 * size_px // 8 + 1, (count,), generator=draw)  # a quarter to three
+    across = torch.rand(count, generator=draw) < 0.5
+    ends[::2] = size_px
+    own = (torch.arange(size_px) < ends[:, None])[:, None, None]  # (N, 1, 1, s)
+    own = own.expand(-1, 1, size_px, -1)
+    return torch.where(across[:, None, None, None], own, own.mT)
 
 
 def pool_of(hider: AnyHider, batch_of: Callable[[int], Batch], count: int, folder: Path) -> Pool:

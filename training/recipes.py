@@ -174,6 +174,23 @@ BUSI_S = Recipe(
     hider_of="light",
 )  # fmt: skip
 
+# A hider that is there learns to lose less of the scans that it is to hide, with what reads them.
+READ_AGAIN = StageConfig(
+    "read", steps=1400, batch=16, size_px=96, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=4e-5,
+    stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=10.0,
+)  # fmt: skip
+# At full size it learns what it will lose there, and for as many pixels a step, in less time.
+READ_FULL = StageConfig(
+    "read", steps=1400, batch=3, size_px=224, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=3e-5,
+    stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=100.0,
+)  # fmt: skip
+# It may have forgotten colour by then, in which the seal is written; the verdict stays as it is.
+LAST_JOINT = StageConfig(
+    "joint", steps=200, batch=4, size_px=224, hider_rate=3e-4, analyzer_rate=5e-4, stego_limit=2.5e-5,
+    stego_weight=8000.0, recover_weight=10.0, seal_weight=1.0, blank=1, frozen_norms=True, frozen_verdict=True,
+    reply_limit=7e-5,
+)  # fmt: skip
+
 # The hider of busi-s has seen grey alone, and outlines to be read from it. It is read for a while as it is, and then
 # learns on with what reads it, held to the cover. At full size the analyzer goes on alone, twice: the second time was
 # worth more than expected (docs/research.md, what was found). What is seen through an endoscope has no up.
@@ -209,21 +226,10 @@ KVASIR = Recipe(
             "answer", steps=120, batch=4, size_px=224, analyzer_rate=1e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             reply_limit=7e-5, pool=5584,
         ),
+        replace(READ_FULL, steps=2000),
     ),
     hider_of="busi-s",
     upright=False,
-)  # fmt: skip
-
-# A hider that is there learns to lose less of the scans that it is to hide, with what reads them.
-READ_AGAIN = StageConfig(
-    "read", steps=1400, batch=16, size_px=96, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=4e-5,
-    stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=10.0,
-)  # fmt: skip
-# It may have forgotten colour by then, in which the seal is written; the verdict stays as it is.
-LAST_JOINT = StageConfig(
-    "joint", steps=200, batch=4, size_px=224, hider_rate=3e-4, analyzer_rate=5e-4, stego_limit=2.5e-5,
-    stego_weight=8000.0, recover_weight=10.0, seal_weight=1.0, blank=1, frozen_norms=True, frozen_verdict=True,
-    reply_limit=7e-5,
 )  # fmt: skip
 
 # Kvasir's hider hides colour, and its analyzer reads it already: it goes on with another question, and the verdict
@@ -274,6 +280,7 @@ CHESTCT = Recipe(
             frozen_verdict=True, reply_limit=7e-5, pool=11184,
         ),
         LAST_JOINT,
+        READ_FULL,
     ),
     start="busi-s",
 )  # fmt: skip

@@ -58,7 +58,7 @@ class Read(Objective):
         features = self.system.analyzer.features(split(dwt(stego)))
         recovered = self.system.hider.recover(stego)
         return {
-            **self._aided(features, batch),
+            **self._aided(features, batch.secrets, self._truth(batch)),
             "stego": held,
             "recover": self.config.recover_weight * F.mse_loss(recovered, batch.secrets),
         }
@@ -72,15 +72,19 @@ class Look(Objective):
     def forward(self, batch: Batch, done: float) -> Losses:  # noqa: ARG002 - no schedule in this stage
         with torch.no_grad():
             stego, _ = self._hidden(batch)
-        return self._aided(self.system.analyzer.features(split(dwt(stego))), batch)
+        features = self.system.analyzer.features(split(dwt(stego)))
+        return self._aided(features, batch.secrets, self._truth(batch))
 
 
 class Follow(Look):
     """`Look`, with a guide: a plain network sees the bare scan, and the deepest features have to tell what its own do.
 
     A class is one number a scan, and what a few hundred scans show can be learned by heart instead. What a guide sees
-    of each view of them is thousands. Nothing of it is used afterwards.
+    of each view of them is thousands, and of which class it takes the view for is asked in the label's place: of two
+    scans side by side it can be told as well. Nothing of the guide is used afterwards.
     """
+
+    guided = True
 
     def __init__(
         self, system: System, aids: Aids, config: StageConfig, teacher: InvertibleHider | AnyPlain | None = None
@@ -104,13 +108,15 @@ class Follow(Look):
     def forward(self, batch: Batch, done: float) -> Losses:  # noqa: ARG002 - no schedule in this stage
         with torch.no_grad():
             stego, _ = self._hidden(batch)
-            seen = self.guide.levels(noisy(batch.secrets, self.guide.noise, torch.default_generator))[-1].float()
+            levels = self.guide.levels(noisy(batch.secrets, self.guide.noise, torch.default_generator))
+            seen, answer = levels[-1].float(), self.guide.answer(levels)
         features = self.system.analyzer.features(split(dwt(stego)))
         assert features.deepest is not None  # noqa: S101 - our analyzer shows them
         told = self.told(torch.cat(list(features.deepest.values()), dim=1)).float()
         seen = F.adaptive_avg_pool2d(seen, told.shape[2:])
         error = F.mse_loss(told, seen) / seen.var().clamp_min(1e-6)  # 1 if it tells their mean alone
-        return self._aided(features, batch) | {"guide": self.config.guide_weight * error}
+        truth = answer.softmax(dim=1) if self.guide.classes is not None else self._truth(batch)
+        return self._aided(features, batch.secrets, truth) | {"guide": self.config.guide_weight * error}
 
 
 class Joint(Objective):
@@ -133,7 +139,7 @@ class Joint(Objective):
         pull = self.config.reply_weight * min(1.0, 0.1 + done)
         losses = {
             "task": mia_loss(trip.logits[:count], self._truth(batch)),
-            **self._aided(_first(features, count), batch),
+            **self._aided(_first(features, count), batch.secrets, self._truth(batch)),
             "reply": pull * beyond(percept_loss(trip.reply, covers), self.config.reply_limit),
         }
         if self.config.seal_weight:

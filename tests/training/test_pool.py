@@ -9,9 +9,10 @@ from tests.training.test_command import MICRO
 from hidemia.training import pool as pools
 from hidemia.training.channel import transmit
 from hidemia.training.command import run
-from hidemia.training.data import Batch, Scans, spread
+from hidemia.training.data import Batch, Scans, generator, spread
+from hidemia.training.heads import ClassificationHead
 from hidemia.training.objective import Aids, StageConfig
-from hidemia.training.pool import PART, on_photos, pool_of
+from hidemia.training.pool import PART, cuts, on_photos, pool_of
 from hidemia.training.stages import OBJECTIVES
 
 
@@ -75,6 +76,41 @@ def test_a_batch_on_photos_of_others(hider, tmp_path: Path) -> None:
     assert not torch.equal(moved.covers, found.batch(8, 3, 4, exchanged=True).covers)
 
 
+def test_a_cut_keeps_haars_squares_whole() -> None:
+    """Every other image is whole; of a cut one a quarter to three quarters are its own, at the left or above."""
+    own = torch.cat([cuts(8, 32, generator(0, step)) for step in range(20)])[:, 0]
+    whole, cut = own[::2], own[1::2]
+    assert whole.all()
+    ends = cut.sum(dim=(1, 2)) / 32
+    assert ends.min() == 8
+    assert ends.max() == 24
+    assert (ends % 2 == 0).all()
+    left = cut[:, 0, 0] & cut[:, -1, 0]  # the first column is all its own
+    for is_left, mask, end in zip(left, cut, ends.int().tolist(), strict=True):
+        part, rest = (mask[:, :end], mask[:, end:]) if is_left else (mask[:end], mask[end:])
+        assert part.all()
+        assert not rest.any()
+    assert 20 < left.sum() < 60  # of 80
+
+
+def test_two_images_side_by_side(hider, tmp_path: Path) -> None:
+    """What is hidden, what it does to the photo, and the mask are cut alike."""
+    found = pool_of(hider, batch_of, 24, tmp_path)
+    own, joined = found.batch(8, 3, 1), found.batch(8, 3, 1, joined=True)
+    assert torch.equal(own.labels, joined.labels)
+    differs = 0
+    for i in range(8):
+        at = (joined.secrets[i] == own.secrets[i]).all(dim=0)  # where it is its own
+        differs += not at.all()
+        for name in ("secrets", "stegos", "covers", "masks"):
+            whole, further, seen = (getattr(batch, name)[j] for batch, j in ((own, i), (own, i - 1), (joined, i)))
+            assert torch.equal(torch.where(at, whole, further), seen)
+    assert differs == 4
+    moved = found.batch(8, 3, 1, exchanged=True, joined=True)
+    assert torch.equal(moved.secrets, joined.secrets)
+    assert torch.equal(moved.covers, found.batch(8, 3, 1, exchanged=True).covers)
+
+
 def test_without_masks(hider, tmp_path: Path) -> None:
     found = pool_of(hider, lambda number: batch_of(number)._replace(masks=None), 4, tmp_path)
     assert found.batch(2, 0, 0).masks is None
@@ -121,6 +157,15 @@ def test_photos_are_exchanged_in_a_pool_only(tiny_system) -> None:
     config = StageConfig("look", steps=1, batch=2, size_px=16, exchanged=True)
     with pytest.raises(ValueError, match="exchanged: expected False without a pool of photos, got True"):
         OBJECTIVES["look"](tiny_system(), Aids(8, None), config)
+
+
+@pytest.mark.parametrize(("classes", "pool"), [(2, 8), (None, 0)])
+def test_images_are_joined_in_a_pool_where_no_label_is_the_truth(tiny_system, classes: int | None, pool: int) -> None:
+    system = tiny_system()
+    system.head = ClassificationHead(classes) if classes else system.head
+    config = StageConfig("look", steps=1, batch=2, size_px=16, pool=pool, joined=True)
+    with pytest.raises(ValueError, match="joined: expected False without a pool, and where one label is the truth"):
+        OBJECTIVES["look"](system, Aids(8, classes), config)
 
 
 def test_a_recipe_says_whether_photos_are_exchanged(scans_folder: Path, covers_folder: Path, tmp_path: Path) -> None:

@@ -285,6 +285,20 @@ def test_a_guide_sees_scans_as_it_learned_to(batch: Batch) -> None:
     assert seen(0.0, seed=1) == seen(0.0, seed=2)
 
 
+def test_a_guides_answer_stands_in_the_labels_place(batch: Batch) -> None:
+    """By hand: the cross entropy of what it takes the scans for; the label is not asked."""
+    torch.manual_seed(0)
+    system, guide = judging(), PlainNetwork(4, 2, 2)
+    objective = following(system, guide).eval()
+    labels = torch.arange(len(batch.secrets)) % 2
+    told, other = (objective(batch._replace(labels=found, stegos=batch.secrets), 0.0) for found in (labels, 1 - labels))
+    assert told["direct"] == other["direct"]
+    with torch.no_grad():
+        verdict = system.analyzer.features(split(dwt(batch.secrets))).verdict
+        wanted = -(guide(batch.secrets).softmax(dim=1) * verdict.log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(told["direct"].detach(), wanted)
+
+
 def test_who_cannot_show_features_is_not_followed(tiny_system) -> None:
     for teacher in (None, Vanilla(4, 2), tiny_system().hider):
         with pytest.raises(ValueError, match="follow: expected our analyzer and a plain network, which show their"):
