@@ -14,6 +14,7 @@ import msgspec
 import torch
 from lightning_fabric import Fabric
 
+from hidemia.training.analyzer import Analyzer
 from hidemia.training.batches import Batches
 from hidemia.training.data import Batch, Place, Scans, read_covers, read_scans, spread
 from hidemia.training.errors import DatasetError, TrainingError
@@ -23,6 +24,7 @@ from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids
 from hidemia.training.plain import PlainNetwork, load_plain, matched, vanilla
 from hidemia.training.plain_training import train_plain
+from hidemia.training.prior import take_off_prior
 from hidemia.training.recipes import RECIPES, ModelConfig, Recipe
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
@@ -211,6 +213,8 @@ def run(
         stage_system.load_state_dict(averaged.state_dict())
     if not fabric.is_global_zero:
         return system
+    if recipe.balanced and isinstance(system.analyzer, Analyzer) and system.analyzer.verdict is not None:
+        take_off_prior(system.analyzer.verdict, scans.labels, recipe.balanced)
     save_weights(system, model, out / "weights", bits=8)
     rounded, _ = load_weights(out / "weights")
     save_config(with_thresholds(rounded, model, unseen, unseen_photos), out / "weights")

@@ -59,9 +59,9 @@ GAIN = 1e-4  # what counts as one
 class PlainRun:
     """One training, at one rate and one size, until its plateau."""
 
-    def __init__(self, network: AnyPlain, rate: float, fabric: Fabric, noise: float = 0.0) -> None:
+    def __init__(self, network: AnyPlain, rate: float, fabric: Fabric) -> None:
         network.to(memory_format=torch.channels_last)  # on a CPU: 1.5 s a step of plain-kvasir, not 2.0
-        self.raw, self.fabric, self.rate, self.noise = network, fabric, rate, noise
+        self.raw, self.fabric, self.rate = network, fabric, rate
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
         self.network, self.optimizer = fabric.setup(network, optimizer)
         self.step = self.look = self.stale = self.falls = 0
@@ -121,9 +121,9 @@ def until_plateau(
             drawn = (train, size_px, plan.batch, recipe.seed, run.step, draw)
             secrets, masks, labels = scan_batch(*drawn, balanced=recipe.balanced, upright=recipe.upright)
             truth = labels if masks is None else masks
-            secrets = noisy(secrets, run.noise, draw)
+            secrets = noisy(secrets, run.raw.noise, draw)
             run.learn(*run.fabric.to_device((secrets, truth)))
-        figure = figure_of(run.raw, val, size_px, run.noise)
+        figure = figure_of(run.raw, val, size_px)
         run.judge(figure, plan.patience)
         log.info("%s: step %d val %.4f best %.4f rate %.2g", checkpoint.stem, run.step, figure, run.best, run.rate)
         save_atomically(run.state(), checkpoint)
@@ -132,20 +132,23 @@ def until_plateau(
 
 
 @torch.no_grad()
-def predictions(network: AnyPlain, scans: Scans, size_px: int, noise: float = 0.0, batch: int = 16) -> Tensor:
-    """Probabilities for every image of a split, under noise that stays the same: (N, s, s) or (N, K), on the CPU."""
+def predictions(network: AnyPlain, scans: Scans, size_px: int, batch: int = 16) -> Tensor:
+    """Probabilities for every image of a split, on the CPU: (N, s, s) or (N, K).
+
+    The images are under the noise that the network learned under, the same in every call.
+    """
     device, training = next(network.parameters()).device, network.training
     network.eval()
     draw = generator(0, 0)
-    images = (noisy(scaled(part.to(device), size_px), noise, draw) for part in scans.images.split(batch))
+    images = (noisy(scaled(part.to(device), size_px), network.noise, draw) for part in scans.images.split(batch))
     parts = [network.probabilities(part).cpu() for part in images]
     network.train(training)
     return torch.cat(parts)
 
 
-def figure_of(network: AnyPlain, scans: Scans, size_px: int, noise: float = 0.0) -> float:
+def figure_of(network: AnyPlain, scans: Scans, size_px: int) -> float:
     """What the best weights are chosen by: mean Dice at 0.5, or balanced accuracy."""
-    found = predictions(network, scans, size_px, noise)
+    found = predictions(network, scans, size_px)
     if scans.masks is None:
         return balanced_accuracy(found.argmax(dim=1), scans.labels)
     return dice(found > 0.5, scaled(scans.masks, size_px)[:, 0] > 0.5).mean().item()
@@ -155,7 +158,7 @@ def with_threshold(network: AnyPlain, config: PlainConfig, val: Scans) -> PlainC
     """The configuration with the mask's threshold of best mean Dice on the validation split."""
     if val.masks is None:
         return config
-    found = predictions(network, val, config.image_size_px, config.noise)
+    found = predictions(network, val, config.image_size_px)
     truth = scaled(val.masks, config.image_size_px)[:, 0] > 0.5
     overlaps = torch.stack([dice(found >= limit, truth).mean() for limit in CANDIDATES])
     return dataclasses.replace(config, mask_threshold=round(CANDIDATES[overlaps.argmax()].item(), 3))
@@ -174,12 +177,12 @@ def train_plain(
     tried = []
     for number, rate in enumerate(plan.rates, start=1):
         torch.manual_seed(recipe.seed)
-        run = PlainRun(config.build(), rate, fabric, config.noise)
+        run = PlainRun(config.build(), rate, fabric)
         name = out / f"{number}-rate-{rate:g}.pt"
         tried.append((until_plateau(run, *scans, plan.trial_px, plan, recipe, name), rate))
     best, rate = max(tried, key=lambda pair: pair[0].best)
     log.info("rate %g is the best of %s", rate, ", ".join(f"{r:g} ({run.best:.4f})" for run, r in tried))
-    final = PlainRun(best.raw, rate / 3, fabric, config.noise)
+    final = PlainRun(best.raw, rate / 3, fabric)
     size_px, name = config.image_size_px, out / f"{len(plan.rates) + 1}-full.pt"
     until_plateau(final, *scans, size_px, dataclasses.replace(plan, patience=plan.full_patience), recipe, name)
     network = final.raw.cpu()

@@ -78,7 +78,8 @@ class Recipe:
         start: the model from whose weights it starts, given by ``--start``; None starts from nothing.
         hider_of: the model whose hider, given by ``--start``, it starts with; its analyzer starts from nothing.
         pupil_of: the model whose hider, given by ``--start``, is the teacher, and whose analyzer goes on learning.
-        balanced: share of each batch that is drawn class by class, where classes are rare.
+        balanced: share of each batch that is drawn class by class, where classes are rare. What a verdict then takes
+            for granted of how often each is seen is taken off at the end, see `hidemia.training.prior`.
         upright: whether its scans have an up and a down; those that have none are turned by quarters as well.
     """
 
@@ -227,6 +228,10 @@ KVASIR = Recipe(
             reply_limit=7e-5, pool=5584,
         ),
         replace(READ_FULL, steps=2000),
+        StageConfig(
+            "look", steps=2800, batch=8, size_px=224, analyzer_rate=7e-4, pool=6980, exchanged=True, joined=True
+        ),
+        replace(LAST_JOINT, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False),
     ),
     hider_of="busi-s",
     upright=False,
@@ -281,6 +286,15 @@ CHESTCT = Recipe(
         ),
         LAST_JOINT,
         READ_FULL,
+        StageConfig(
+            "follow", steps=4000, batch=8, size_px=224, analyzer_rate=7e-4, guide_weight=3.0, pool=11184,
+            exchanged=True, joined=True,
+        ),
+        StageConfig(
+            "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            frozen_verdict=True, reply_limit=7e-5, pool=11184,
+        ),
+        replace(LAST_JOINT, recover_weight=100.0),
     ),
     start="busi-s",
 )  # fmt: skip

@@ -1,0 +1,49 @@
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from tests.training.test_command import MICRO
+
+from hidemia.training.command import run
+from hidemia.training.objective import StageConfig
+from hidemia.training.prior import shares, take_off_prior
+from hidemia.training.verdict import Verdict
+
+CLASSES = ("even", "odd")
+LABELS = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])  # six, one and one of eight
+
+
+def test_shares_by_hand() -> None:
+    assert shares(LABELS, 0.0).tolist() == [0.75, 0.125, 0.125]
+    assert shares(LABELS, 1.0).tolist() == pytest.approx([1 / 3] * 3)
+    assert shares(LABELS, 0.5).tolist() == pytest.approx([13 / 24, 11 / 48, 11 / 48])
+
+
+def test_a_verdict_that_says_how_often_it_was_shown_each_class_says_nothing_then() -> None:
+    verdict = Verdict(4, 3)
+    torch.nn.init.zeros_(verdict.linear.weight)
+    with torch.no_grad():
+        verdict.linear.bias.copy_(shares(LABELS, 0.5).log())
+    take_off_prior(verdict, LABELS, 0.5)
+    logits = verdict({"ll": torch.rand(2, 4, 3, 3)})
+    torch.testing.assert_close(logits.softmax(dim=1), torch.full((2, 3), 1 / 3))
+
+
+def test_it_is_taken_off_what_a_stage_ends_with(scans_folder: Path, covers_folder: Path, tmp_path: Path) -> None:
+    """Three even scans and an odd one, half of each batch drawn class by class: 5/8 and 3/8."""
+    index = scans_folder / "index.csv"
+    index.write_text(index.read_text().replace("1.png,odd,", "1.png,even,"))
+    analyzer = msgspec.structs.replace(MICRO.model.analyzer, classes=2)
+    model = dataclasses.replace(MICRO.model, task="classification", classes=CLASSES, analyzer=analyzer)
+    stage = StageConfig("read", steps=2, batch=2, size_px=32, hider_rate=1e-4, analyzer_rate=1e-3)
+    biases = {}
+    for balanced in (0.0, 0.5):
+        recipe = dataclasses.replace(MICRO, model=model, stages=(stage,), balanced=balanced)
+        out = tmp_path / str(balanced)
+        system = run(recipe, scans_folder, None, covers_folder, out, "cpu")
+        learned = torch.load(out / "1-read.pt", weights_only=True)["average"]
+        biases[balanced] = system.analyzer.verdict.linear.bias - learned["module.analyzer.verdict.linear.bias"]
+    assert biases[0.0].abs().max() == 0
+    torch.testing.assert_close(biases[0.5], -torch.tensor([5 / 8, 3 / 8]).log())
