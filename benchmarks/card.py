@@ -120,21 +120,24 @@ def card(
         else f"the hider is that of {recipe.origin}, and the analyzer alone learns"
     )
     taught = "This training had no teacher and no distillation."
-    followed = _numbers(recipe, lambda stage: stage.objective == "follow")
+    followed = _chosen(recipe, lambda stage: stage.objective == "follow")
     if followed:
         taught = (
-            f"In stages {followed} a plain network that sees the bare scan shows the analyzer what there is to see."
+            f"In {followed} a plain network that sees the bare scan shows the analyzer what there is to see."
         )
     if recipe.pupil_of is not None:
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"
     judged = "" if outlines else "the class is judged by pooled features and written in tiles (`training/verdict.py`); "
-    moved = _numbers(recipe, lambda stage: stage.exchanged)
-    exchanged = f"in stages {moved} what hiding changed is put on other photos (`training/pool.py`); " if moved else ""
+    moved = _chosen(recipe, lambda stage: stage.exchanged)
+    exchanged = f"in {moved} what hiding changed is put on other photos (`training/pool.py`); " if moved else ""
+    halves = _chosen(recipe, lambda stage: stage.joined)
+    joined = f"in {halves} half of what is hidden is two scans side by side; " if halves else ""
     hider = "LightIH" if model.hider.growth == HiderConfig().growth else "LightIH-S"
     beside = f"plain_{RESULTS[figures['task']][0]}" in figures
-    earlier = f"The plain network is that of commit {story.plain_commit}, which had less patience (docs/research.md)."
-    plain = earlier if beside else "No plain network was trained beside it yet."
+    plain = "" if beside else "No plain network was trained beside it yet."
+    if beside and story.plain_commit:
+        plain = f"The plain network is that of commit {story.plain_commit}, which had less patience (docs/research.md)."
     compared = f" \\\n        --plain runs/plain-{model.name}/weights" if beside else ""
     return f"""# Model card: {model.name}
 
@@ -183,7 +186,7 @@ def card(
 {
         paragraph(
             "The objectives are described in `training/stages.py`. Other than in the paper, because it served better "
-            f"here: {learned}; {exchanged}the {'mask' if outlines else 'class'} is read from the difference between "
+            f"here: {learned}; {exchanged}{joined}the {'mask' if outlines else 'class'} is read from the difference between "
             f"what R finds in reply and stego; every band is residual; {convolutions}; width {model.analyzer.width} "
             f"with {model.analyzer.levels} levels; {judged}the reply carries a seal (`training/seal.py`). "
             f"{taught} {story.history}"
@@ -204,9 +207,10 @@ its own pair and keeps it private.
 """
 
 
-def _numbers(recipe: Recipe, chosen: Callable[[StageConfig], bool]) -> str:
-    """Which stages are chosen, counted from 1, in words."""
-    return ", ".join(str(number) for number, stage in enumerate(recipe.stages, start=1) if chosen(stage))
+def _chosen(recipe: Recipe, chosen: Callable[[StageConfig], bool]) -> str:
+    """Which stages are chosen, counted from 1, in words: `stage 4`, `stages 2, 3`, or nothing."""
+    numbers = [str(number) for number, stage in enumerate(recipe.stages, start=1) if chosen(stage)]
+    return f"stage{'s' * (len(numbers) > 1)} {', '.join(numbers)}" if numbers else ""
 
 
 def price(found: Mapping[str, float]) -> str:

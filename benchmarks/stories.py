@@ -22,7 +22,7 @@ class Story:
         history: Where the training was not what the command alone would do.
         limits: What it has never seen.
         plain: With which options the plain network was trained, which is not always as the model was.
-        plain_commit: The commit whose command made the plain network that was measured.
+        plain_commit: The commit whose command made the plain network that was measured, if today's would do better.
         split: How the split differs from those that others use, after a semicolon.
     """
 

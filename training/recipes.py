@@ -231,7 +231,7 @@ KVASIR = Recipe(
         StageConfig(
             "look", steps=2800, batch=8, size_px=224, analyzer_rate=7e-4, pool=6980, exchanged=True, joined=True
         ),
-        replace(LAST_JOINT, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False),
+        replace(LAST_JOINT, steps=400, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False),
     ),
     hider_of="busi-s",
     upright=False,

@@ -84,10 +84,12 @@ def test_a_card_says_how_its_model_learned():
     assert "for train, val and test; no lesion is on both sides." in text
     assert "width 8 with 5 levels; the class is judged by pooled features and written in tiles" in text
     text = " ".join(card(RECIPES["chestct"], story, CLASSES, {}, COSTS).split())
-    assert "in stages 2, 3 what hiding changed is put on other photos" in text
-    assert "In stages 2, 3 a plain network that sees the bare scan shows the analyzer what there is to see." in text
+    assert "in stages 2, 3, 7 what hiding changed is put on other photos" in text
+    assert "; in stage 7 half of what is hidden is two scans side by side; the class is read" in text
+    assert "In stages 2, 3, 7 a plain network that sees the bare scan shows the analyzer what there is to see." in text
     text = " ".join(card(RECIPES["kvasir"], STORIES["kvasir"], FIGURES, {}, COSTS).split())
     assert "hider and analyzer learn together before the analyzer is refined on the frozen hider" in text
+    assert "side by side" not in " ".join(card(RECIPES["skin"], story, CLASSES, {}, COSTS).split())
     assert "other photos" not in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
 
 
@@ -107,6 +109,8 @@ def test_a_card_says_how_its_plain_network_was_measured():
     story = dataclasses.replace(STORIES["busi"], plain_commit="1234567")
     text = " ".join(card(RECIPES["busi"], story, FIGURES | {"plain_dsc": 0.7}, {}, COSTS).split())
     assert "The plain network is that of commit 1234567, which had less patience" in text
+    story = dataclasses.replace(story, plain_commit="")
+    assert "less patience" not in card(RECIPES["busi"], story, FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
 
 
 def test_other_precisions_stand_in_a_table_of_their_own():
