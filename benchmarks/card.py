@@ -122,9 +122,7 @@ def card(
     taught = "This training had no teacher and no distillation."
     followed = _chosen(recipe, lambda stage: stage.objective == "follow")
     if followed:
-        taught = (
-            f"In {followed} a plain network that sees the bare scan shows the analyzer what there is to see."
-        )
+        taught = f"In {followed} a plain network that sees the bare scan shows the analyzer what there is to see."
     if recipe.pupil_of is not None:
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"
@@ -186,9 +184,9 @@ def card(
 {
         paragraph(
             "The objectives are described in `training/stages.py`. Other than in the paper, because it served better "
-            f"here: {learned}; {exchanged}{joined}the {'mask' if outlines else 'class'} is read from the difference between "
-            f"what R finds in reply and stego; every band is residual; {convolutions}; width {model.analyzer.width} "
-            f"with {model.analyzer.levels} levels; {judged}the reply carries a seal (`training/seal.py`). "
+            f"here: {learned}; {exchanged}{joined}the {'mask' if outlines else 'class'} is read from the difference "
+            f"between what R finds in reply and stego; every band is residual; {convolutions}; "
+            f"width {model.analyzer.width} with {model.analyzer.levels} levels; {judged}the reply carries a seal (`training/seal.py`). "
             f"{taught} {story.history}"
         )
     }

@@ -118,8 +118,8 @@ STORIES = {
         bundles="build/bundles/skin",
         trained=(
             "7,012 images of HAM10000, two thirds of them of one class; half of each batch is drawn class by class. "
-            "512 photos (BSDS500 and COCO) as covers; the weights of kvasir. One core of an Intel Xeon with AVX-512, "
-            "bfloat16, an hour and a half beside other work:"
+            "512 photos (BSDS500 and COCO) as covers; the weights of kvasir of commit e364a29. One core of an Intel "
+            "Xeon with AVX-512, bfloat16, an hour and a half beside other work:"
         ),
         command="hidemia train skin --data HAM10000 --covers COVERS --start weights/kvasir",
         history=(
