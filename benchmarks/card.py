@@ -186,7 +186,8 @@ def card(
             "The objectives are described in `training/stages.py`. Other than in the paper, because it served better "
             f"here: {learned}; {exchanged}{joined}the {'mask' if outlines else 'class'} is read from the difference "
             f"between what R finds in reply and stego; every band is residual; {convolutions}; "
-            f"width {model.analyzer.width} with {model.analyzer.levels} levels; {judged}the reply carries a seal (`training/seal.py`). "
+            f"width {model.analyzer.width} with {model.analyzer.levels} levels; {judged}the reply carries a seal "
+            "(`training/seal.py`). "
             f"{taught} {story.history}"
         )
     }
