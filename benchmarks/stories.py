@@ -22,7 +22,7 @@ class Story:
         history: Where the training was not what the command alone would do.
         limits: What it has never seen.
         plain: With which options the plain network was trained, which is not always as the model was.
-        plain_commit: The commit whose command made the plain network that was measured, if today's would do better.
+        plain_commit: The commit whose command made the plain network that was measured, if it had less patience.
         split: How the split differs from those that others use, after a semicolon.
     """
 
@@ -127,11 +127,11 @@ STORIES = {
             "added by what `val` said on the way. With batches drawn class by class altogether, at commit 98c0c55, it "
             "had a balanced accuracy of 0.584, an accuracy of 0.510 and an AUC of 0.860; its hider was another. That "
             "some kinds were shown more often than others was taken off the verdict at the end (`training/prior.py`); "
-            "with these very weights it was done afterwards."
+            "with these very weights it was done afterwards, and with the plain network not at all."
         ),
         limits=(
-            "Rare kinds are more frequent in training than in the data, so what it gives as probabilities is "
-            "not how likely a disease is. It has never seen skin without a lesion, nor one of another kind, and names "
+            "What it gives as probabilities is as if all kinds were equally frequent, which is not how likely a "
+            "disease is. It has never seen skin without a lesion, nor one of another kind, and names "
             "one of the seven for anything."
         ),
         split="; no lesion is on both sides, and DermaMNIST, made of the same images, has twice as many for test",
@@ -156,15 +156,15 @@ STORIES = {
         history=(
             "While it learned to write the class, what judges stayed as it was (`frozen_verdict`). Stages 3 and 5 were "
             "added by what `val` said on the way. In stage 2 the plain network was shown slices without the noise it "
-            "had learned under, by mistake: it sees less so; in stages 2 and 3 the label was asked for, where stage 7 "
+            "had learned under, by mistake: so it saw less; in stages 2 and 3 the label was asked for, where stage 7 "
             "asks for what the plain network takes a slice for. Stages 6 to 9 went on from the rounded weights of the "
             "stages before, in a run of their own, on one core of an AMD EPYC with AVX-512, an hour beside other "
-            "work; the plain network had been trained anew by the same command, half an hour, and has a balanced "
-            "accuracy of 0.900 on `val`."
+            "work; the plain network that stage 7 follows was trained anew by the same command, half an hour, and has "
+            "a balanced accuracy of 0.900 on `val`."
         ),
         limits=(
             "On the 100 test images it is seven points better than the nearest thumbnail, and nine behind the plain "
-            "network; it was better on `val` (docs/research.md, what was found). "
+            "network; on `val` it had been 0.883 (docs/research.md, what was found). "
             "Trained on single slices in the window they were saved in, some of them with marks; it has never seen "
             "another cancer, nor any other disease of the lung, and names one of the four for anything."
         ),

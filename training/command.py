@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import msgspec
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from hidemia.training.analyzer import Analyzer
 from hidemia.training.batches import Batches
@@ -21,7 +22,7 @@ from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
-from hidemia.training.objective import Aids
+from hidemia.training.objective import Aids, StageConfig
 from hidemia.training.plain import PlainNetwork, load_plain, matched, vanilla
 from hidemia.training.plain_training import train_plain
 from hidemia.training.prior import take_off_prior
@@ -213,12 +214,19 @@ def run(
         stage_system.load_state_dict(averaged.state_dict())
     if not fabric.is_global_zero:
         return system
-    if recipe.balanced and isinstance(system.analyzer, Analyzer) and system.analyzer.verdict is not None:
-        take_off_prior(system.analyzer.verdict, scans.labels, recipe.balanced)
+    _even(system, recipe, recipe.stages[start.stage - 1 :], scans.labels)
     save_weights(system, model, out / "weights", bits=8)
     rounded, _ = load_weights(out / "weights")
     save_config(with_thresholds(rounded, model, unseen, unseen_photos), out / "weights")
     return rounded
+
+
+def _even(system: System, recipe: Recipe, stages: tuple[StageConfig, ...], labels: Tensor) -> None:
+    """Takes the prior off a verdict that learned in one of these stages; one that did not was without it before."""
+    verdict = system.analyzer.verdict if isinstance(system.analyzer, Analyzer) else None
+    learned = any(OBJECTIVES[stage.objective].trains_analyzer and not stage.frozen_verdict for stage in stages)
+    if recipe.balanced and verdict is not None and learned:
+        take_off_prior(verdict.linear, labels, recipe.balanced)
 
 
 def _task_scans(recipe: Recipe, data: Path, simulated: Path | None) -> tuple[Scans, Scans]:

@@ -38,8 +38,8 @@ class StageConfig:
         pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
             Stages of one size share them.
         exchanged: whether what is hidden lies on other photos of the pool in every step, see `hidemia.training.pool`.
-        joined: whether half of the images of a step are two of the pool, cut and put together; for masks, and for
-            `follow`, whose guide can tell what is seen in them.
+        joined: whether every other image of a step is two of the pool, cut and put together; for masks, and for
+            `follow`, whose guide can tell what is seen in them. Nothing is joined in batches of one.
         blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
         teacher: whether the stage's hider is the recipe's teacher, and not the student.
         distill_weights: alpha 1 to 3 of Eq. 7.

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from hidemia.training.data import Scans, generator, scaled, scan_batch
 from hidemia.training.loop import save_atomically
 from hidemia.training.losses import mia_loss
 from hidemia.training.plain import PlainConfig, noisy, save_plain
+from hidemia.training.prior import take_off_prior
 from hidemia.training.recipes import Recipe
 from hidemia.training.roles import AnyPlain
 from hidemia.training.thresholds import CANDIDATES
@@ -186,6 +187,9 @@ def train_plain(
     size_px, name = config.image_size_px, out / f"{len(plan.rates) + 1}-full.pt"
     until_plateau(final, *scans, size_px, dataclasses.replace(plan, patience=plan.full_patience), recipe, name)
     network = final.raw.cpu()
+    if recipe.balanced and network.classes is not None:
+        (judge,) = (layer for layer in network.modules() if isinstance(layer, nn.Linear))
+        take_off_prior(judge, scans[0].labels, recipe.balanced)
     config = with_threshold(network, dataclasses.replace(config, rate=rate), scans[1])
     save_plain(network, config, out / "weights")
     return network.eval(), config

@@ -41,12 +41,12 @@ class Pool:
     def batch(self, size: int, seed: int, step: int, *, exchanged: bool = False, joined: bool = False) -> Batch:
         """The images of one step, as float32 in [0, 1].
 
-        On photos of others where those are ``exchanged``; half of the images are two of the pool where they are
+        On photos of others where those are ``exchanged``; every other image is two of the pool where they are
         ``joined``. Such a one has the label of the first.
         """
         picks, draw = epoch_order(len(self), seed, step, size), generator(seed, step)
         found = {name: images[picks] for name, images in self.images.items()}
-        others = torch.randint(len(self), (size,), generator=draw)
+        others = torch.randint(len(self), (size,), generator=draw)  # first: the same photos, whatever is joined
         if joined:
             cut = cuts(size, found["secrets"].shape[-1], draw)
             found |= {name: torch.where(cut, found[name], found[name].roll(1, 0)) for name in found if name != "labels"}
@@ -76,7 +76,9 @@ def cuts(count: int, size_px: int, draw: torch.Generator) -> Tensor:
 
     Every other image is whole. A cut lies between two pixels of different 2x2 squares, which Haar's bands are made of.
     """
-    ends = 2 * torch.randint(size_px // 8, 3 * size_px // 8 + 1, (count,), generator=draw)  # a quarter to three
+    ends = 2 * torch.randint(
+        size_px // 8, 3 * size_px // 8 + 1, (count,), generator=draw
+    )  # a quarter to three quarters
     across = torch.rand(count, generator=draw) < 0.5
     ends[::2] = size_px
     own = (torch.arange(size_px) < ends[:, None])[:, None, None]  # (N, 1, 1, s)

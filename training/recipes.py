@@ -79,7 +79,8 @@ class Recipe:
         hider_of: the model whose hider, given by ``--start``, it starts with; its analyzer starts from nothing.
         pupil_of: the model whose hider, given by ``--start``, is the teacher, and whose analyzer goes on learning.
         balanced: share of each batch that is drawn class by class, where classes are rare. What a verdict then takes
-            for granted of how often each is seen is taken off at the end, see `hidemia.training.prior`.
+            for granted of how often each is seen is taken off at the end, see `hidemia.training.prior`, a plain
+            network's likewise.
         upright: whether its scans have an up and a down; those that have none are turned by quarters as well.
     """
 
@@ -180,7 +181,7 @@ READ_AGAIN = StageConfig(
     "read", steps=1400, batch=16, size_px=96, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=4e-5,
     stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=10.0,
 )  # fmt: skip
-# At full size it learns what it will lose there, and for as many pixels a step, in less time.
+# The same at full size, where it will hide: a step sees as many pixels, and takes as long.
 READ_FULL = StageConfig(
     "read", steps=1400, batch=3, size_px=224, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=3e-5,
     stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=100.0,
@@ -194,7 +195,8 @@ LAST_JOINT = StageConfig(
 
 # The hider of busi-s has seen grey alone, and outlines to be read from it. It is read for a while as it is, and then
 # learns on with what reads it, held to the cover. At full size the analyzer goes on alone, twice: the second time was
-# worth more than expected (docs/research.md, what was found). What is seen through an endoscope has no up.
+# worth more than expected (docs/research.md, what was found). In the end the hider learns at full size, and is read
+# again. What is seen through an endoscope has no up.
 KVASIR = Recipe(
     ModelConfig(
         "kvasir",
@@ -263,7 +265,8 @@ SKIN = Recipe(
 )  # fmt: skip
 
 # The hider of busi-s has seen ultrasound alone and loses most of a slice: it learns on with what reads it. A plain
-# network then shows what there is to be seen in a slice.
+# network then shows what there is to be seen in a slice. All of that a second time, at full size and with pairs of
+# slices, was worth four points on test.
 CHESTCT = Recipe(
     ModelConfig(
         "chestct",

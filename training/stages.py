@@ -65,7 +65,7 @@ class Read(Objective):
 
 
 class Look(Objective):
-    """The analyzer alone learns to read what a finished hider of another model hides; nothing is recovered yet."""
+    """The analyzer alone learns to read what a finished hider hides; nothing is recovered yet."""
 
     trains_hider = False
 
@@ -80,8 +80,8 @@ class Follow(Look):
     """`Look`, with a guide: a plain network sees the bare scan, and the deepest features have to tell what its own do.
 
     A class is one number a scan, and what a few hundred scans show can be learned by heart instead. What a guide sees
-    of each view of them is thousands, and of which class it takes the view for is asked in the label's place: of two
-    scans side by side it can be told as well. Nothing of the guide is used afterwards.
+    of each view of them is thousands. Which class it takes the view for stands in the label's place, since it can be
+    asked of two scans side by side as well; for masks the truth stays. Nothing of the guide is used afterwards.
     """
 
     guided = True

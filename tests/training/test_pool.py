@@ -168,16 +168,19 @@ def test_images_are_joined_in_a_pool_where_no_label_is_the_truth(tiny_system, cl
         OBJECTIVES["look"](system, Aids(8, classes), config)
 
 
-def test_a_recipe_says_whether_photos_are_exchanged(scans_folder: Path, covers_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["exchanged", "joined"])
+def test_a_recipe_says_what_is_done_with_a_pool(
+    option: str, scans_folder: Path, covers_folder: Path, tmp_path: Path
+) -> None:
     """By the stage's first loss: the hider is the same, and what it hid too."""
     hide, *_ = MICRO.stages
     own = StageConfig("look", steps=1, batch=2, size_px=32, analyzer_rate=1e-3, pool=4 * PART)
     rows = {}
-    for exchanged in (False, True):
-        out = tmp_path / str(exchanged)
-        stages = (hide, dataclasses.replace(own, exchanged=exchanged))
+    for chosen in (False, True):
+        out = tmp_path / str(chosen)
+        stages = (hide, dataclasses.replace(own, **{option: chosen}))
         run(dataclasses.replace(MICRO, stages=stages), scans_folder, None, covers_folder, out, "cpu")
-        rows[exchanged] = [json.loads((out / name).read_text()) for name in ("1-hide.jsonl", "2-look.jsonl")]
+        rows[chosen] = [json.loads((out / name).read_text()) for name in ("1-hide.jsonl", "2-look.jsonl")]
     (hidden, looked), (same, moved) = rows.values()
     assert hidden == same
     assert looked["reconstruct"] != moved["reconstruct"]

@@ -4,12 +4,17 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from lightning_fabric import Fabric
 from tests.training.test_command import MICRO
 
-from hidemia.training.command import run
+from hidemia.training.command import Start, run
+from hidemia.training.data import Scans
 from hidemia.training.objective import StageConfig
+from hidemia.training.plain import matched
+from hidemia.training.plain_training import PlainPlan, train_plain
 from hidemia.training.prior import shares, take_off_prior
 from hidemia.training.verdict import Verdict
+from hidemia.training.weights import load_weights
 
 CLASSES = ("even", "odd")
 LABELS = torch.tensor([0, 0, 0, 0, 0, 0, 1, 2])  # six, one and one of eight
@@ -26,7 +31,7 @@ def test_a_verdict_that_says_how_often_it_was_shown_each_class_says_nothing_then
     torch.nn.init.zeros_(verdict.linear.weight)
     with torch.no_grad():
         verdict.linear.bias.copy_(shares(LABELS, 0.5).log())
-    take_off_prior(verdict, LABELS, 0.5)
+    take_off_prior(verdict.linear, LABELS, 0.5)
     logits = verdict({"ll": torch.rand(2, 4, 3, 3)})
     torch.testing.assert_close(logits.softmax(dim=1), torch.full((2, 3), 1 / 3))
 
@@ -47,3 +52,25 @@ def test_it_is_taken_off_what_a_stage_ends_with(scans_folder: Path, covers_folde
         biases[balanced] = system.analyzer.verdict.linear.bias - learned["module.analyzer.verdict.linear.bias"]
     assert biases[0.0].abs().max() == 0
     torch.testing.assert_close(biases[0.5], -torch.tensor([5 / 8, 3 / 8]).log())
+
+    # Where the verdict stays as it is, it stays without its prior.
+    done = tmp_path / "0.5" / "weights"
+    writing = StageConfig("answer", steps=1, batch=2, size_px=32, analyzer_rate=1e-3, frozen_verdict=True)
+    recipe = dataclasses.replace(recipe, stages=(stage, writing))
+    system = run(recipe, scans_folder, None, covers_folder, tmp_path / "on", "cpu", Start(done, stage=2))
+    assert torch.equal(system.analyzer.verdict.linear.bias, load_weights(done)[0].analyzer.verdict.linear.bias)
+
+
+@pytest.mark.parametrize("balanced", [0.0, 0.5])
+def test_a_plain_network_is_without_it_too(tmp_path: Path, balanced: float) -> None:
+    """Beside the best weights that it found."""
+    labels = torch.tensor([0, 0, 0, 1, 0, 0, 0, 1])
+    scans = Scans(torch.randint(256, (8, 3, 64, 64), dtype=torch.uint8), None, labels, CLASSES)
+    model = dataclasses.replace(MICRO.model, task="classification", classes=CLASSES)
+    recipe = dataclasses.replace(MICRO, model=model, balanced=balanced)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    plan = PlainPlan(rates=(1e-3,), trial_px=32, batch=4, every=2, patience=1, full_patience=1, falls=0, looks=2)
+    network, _ = train_plain(matched(model), recipe, (scans, scans), tmp_path, fabric, plan)
+    learned = torch.load(tmp_path / "2-full.pt", weights_only=True)["best_weights"]["head.bias"]
+    expected = -shares(labels, balanced).log().float() if balanced else torch.zeros(2)
+    torch.testing.assert_close(network.head.bias.detach() - learned, expected)

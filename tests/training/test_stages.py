@@ -299,6 +299,12 @@ def test_a_guides_answer_stands_in_the_labels_place(batch: Batch) -> None:
     torch.testing.assert_close(told["direct"].detach(), wanted)
 
 
+def test_a_guide_can_be_asked_of_two_scans_side_by_side() -> None:
+    assert following(judging(), PlainNetwork(4, 2, 2), pool=8, joined=True).config.joined
+    with pytest.raises(ValueError, match="joined: expected False without a pool, and where one label is the truth"):
+        OBJECTIVES["look"](judging(), Aids(8, 2), StageConfig("look", 1, 2, 32, pool=8, joined=True))
+
+
 def test_who_cannot_show_features_is_not_followed(tiny_system) -> None:
     for teacher in (None, Vanilla(4, 2), tiny_system().hider):
         with pytest.raises(ValueError, match="follow: expected our analyzer and a plain network, which show their"):
