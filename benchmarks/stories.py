@@ -156,15 +156,14 @@ STORIES = {
         history=(
             "While it learned to write the class, what judges stayed as it was (`frozen_verdict`). Stages 3 and 5 were "
             "added by what `val` said on the way. In stage 2 the plain network was shown slices without the noise it "
-            "had learned under, by mistake: so it saw less; in stages 2 and 3 the label was asked for, where stage 7 "
+            "had learned under, by mistake, so it saw less; in stages 2 and 3 the label was asked for, where stage 7 "
             "asks for what the plain network takes a slice for. Stages 6 to 9 went on from the rounded weights of the "
             "stages before, in a run of their own, on one core of an AMD EPYC with AVX-512, an hour beside other "
             "work; the plain network that stage 7 follows was trained anew by the same command, half an hour, and has "
             "a balanced accuracy of 0.900 on `val`."
         ),
         limits=(
-            "On the 100 test images it is seven points better than the nearest thumbnail, and nine behind the plain "
-            "network; on `val` it had been 0.883 (docs/research.md, what was found). "
+            "It is well behind the plain network (docs/research.md, what was found). "
             "Trained on single slices in the window they were saved in, some of them with marks; it has never seen "
             "another cancer, nor any other disease of the lung, and names one of the four for anything."
         ),

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-import msgspec
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -19,15 +18,15 @@ from hidemia.training.analyzer import Analyzer
 from hidemia.training.batches import Batches
 from hidemia.training.data import Batch, Place, Scans, read_covers, read_scans, spread
 from hidemia.training.errors import DatasetError, TrainingError
-from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids, StageConfig
-from hidemia.training.plain import PlainNetwork, load_plain, matched, vanilla
+from hidemia.training.plain import matched, vanilla
 from hidemia.training.plain_training import train_plain
 from hidemia.training.prior import take_off_prior
-from hidemia.training.recipes import RECIPES, ModelConfig, Recipe
+from hidemia.training.recipes import RECIPES, Recipe
 from hidemia.training.stages import OBJECTIVES
+from hidemia.training.start import FROM_NOTHING, Start, fill, guide_of, hide_as, released, taught_by
 from hidemia.training.system import System
 from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
@@ -138,22 +137,6 @@ class Machines(NamedTuple):
 ONE_MACHINE = Machines()
 
 
-class Start(NamedTuple):
-    """Where a run begins: with the weights of another, or with its hider alone, and at which stage, from 1.
-
-    ``teacher`` is HiNet's checkpoint, for a recipe that has a teacher; ``plain`` a plain network, for one that follows.
-    """
-
-    weights: Path | None = None
-    stage: int = 1
-    hider: Path | None = None
-    teacher: Path | None = None
-    plain: Path | None = None
-
-
-FROM_NOTHING = Start()
-
-
 def run(
     recipe: Recipe,
     data: Path,
@@ -170,7 +153,7 @@ def run(
     """
     model = recipe.model
     segmentation = model.task == "segmentation"
-    guide = _guide(recipe, start)
+    guide = guide_of(recipe, start)
     scans, unseen = _task_scans(recipe, data, simulated)
     photos = read_covers(covers, "train", model.image_size_px)
     unseen_photos = read_covers(covers, "val", model.image_size_px)
@@ -183,13 +166,13 @@ def run(
     system = model.build()
     teacher = None if recipe.teacher is None else recipe.teacher.build()
     if start.weights is not None and recipe.pupil_of is not None and start.stage == 1:
-        teacher = _taught_by(system, recipe, start.weights)
+        teacher = taught_by(system, recipe, start.weights)
     elif start.weights is not None:
-        _fill(system, start.weights)
+        fill(system, start.weights)
     if start.hider is not None:
-        _hide_as(system, recipe, start.hider)
+        hide_as(system, recipe, start.hider)
     if start.teacher is not None:
-        teacher = _released(recipe, start.teacher)
+        teacher = released(recipe, start.teacher)
     aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
 
     batches = Batches(recipe, scans, photos, system.hider, out, place)
@@ -202,9 +185,9 @@ def run(
         if number < start.stage:
             continue
         stage_system = _taught(system, teacher) if config.teacher else system
-        taught_by = guide if OBJECTIVES[config.objective].guided else teacher
+        shown_by = guide if OBJECTIVES[config.objective].guided else teacher
         averaged = run_stage(
-            OBJECTIVES[config.objective](stage_system, aids, config, taught_by),
+            OBJECTIVES[config.objective](stage_system, aids, config, shown_by),
             partial(batch_of, number),
             partial(validate, scans=looked_at, covers=unseen_photos, size_px=max(96, config.size_px)),
             fabric,
@@ -249,92 +232,11 @@ def _scans(recipe: Recipe, data: Path, split: str) -> Scans:
     return scans
 
 
-def _released(recipe: Recipe, checkpoint: Path) -> InvertibleHider:
-    """HiNet's checkpoint as the teacher of a recipe."""
-    teacher, found = load_hinet(checkpoint)
-    if found != recipe.teacher:
-        wanted = (
-            "no teacher" if recipe.teacher is None else f"{recipe.teacher.blocks} blocks of {recipe.teacher.growth}"
-        )
-        raise TrainingError(
-            f"{checkpoint}: expected {wanted}, as the recipe {recipe.model.name} has it, got {found.blocks} blocks of "
-            f"{found.growth}; choose another recipe or leave out --teacher"
-        )
-    return teacher
-
-
-def _guide(recipe: Recipe, start: Start) -> PlainNetwork | None:
-    """The plain network of the recipe's task, where a stage that will run follows one."""
-    model, weights = recipe.model, start.plain
-    follows = any(OBJECTIVES[stage.objective].guided for stage in recipe.stages[start.stage - 1 :])
-    if not follows and weights is not None:
-        raise TrainingError(
-            f"--plain: expected none, as {model.name} follows no plain network, got {weights}; leave it out"
-        )
-    if not follows:
-        return None
-    if weights is None:
-        raise TrainingError(
-            f"--plain: expected a plain network, which {model.name} follows, got none; name the weights that "
-            f"`hidemia train plain-{model.name}` writes"
-        )
-    network, found = load_plain(weights)
-    if (found.task, found.classes) != (model.task, model.classes) or not isinstance(network, PlainNetwork):
-        raise TrainingError(
-            f"{weights}: expected a plain network of {model.name}, which tells {', '.join(model.classes)}, got "
-            f"{found.network} of {found.name}; train plain-{model.name}"
-        )
-    return network
-
-
 def _taught(system: System, teacher: InvertibleHider | None) -> System:
     """The same analyzer and head with the teacher in the student's place."""
     if teacher is None:
         raise TrainingError("recipe: expected a teacher for the stages that use one, got none; name it in the recipe")
     return System(teacher, system.analyzer, system.head)
-
-
-def _fill(system: System, weights: Path) -> None:
-    """Take over what another run learned; a seal or a verdict that it did not have keeps its start."""
-    earlier, _ = load_weights(weights)
-    try:
-        missing, unknown = system.load_state_dict(earlier.state_dict(), strict=False)
-    except RuntimeError as error:
-        raise TrainingError(f"{weights}: does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
-    if unknown or any(not name.startswith(("analyzer.seals.", "analyzer.verdict.")) for name in missing):
-        raise TrainingError(f"{weights}: does not fit the recipe, which differs in {(unknown + missing)[0]}")
-
-
-def _hide_as(system: System, recipe: Recipe, weights: Path) -> None:
-    """Takes over the hider of another run."""
-    earlier, model = load_weights(weights)
-    if model.hider != recipe.model.hider:
-        raise TrainingError(
-            f"{weights}: expected a hider as {recipe.model.name} has it ({recipe.model.hider}), got that of "
-            f"{model.name} ({model.hider}); name weights with such a hider"
-        )
-    system.hider.load_state_dict(earlier.hider.state_dict())
-
-
-def _taught_by(system: System, recipe: Recipe, weights: Path) -> InvertibleHider:
-    """Takes over the analyzer of another run; its hider is the teacher, which the recipe's own learns from.
-
-    What the analyzer writes the seal with is taken over too, to write another pattern.
-    """
-    earlier, model = load_weights(weights)
-    if model.hider != recipe.teacher or _unsealed(model) != _unsealed(recipe.model):
-        raise TrainingError(
-            f"{weights}: expected the hider and analyzer of {recipe.pupil_of}, which {recipe.model.name} learns from, "
-            f"got others of {model.name}; name the weights of {recipe.pupil_of}"
-        )
-    system.analyzer.load_state_dict(earlier.analyzer.state_dict())
-    assert isinstance(earlier.hider, InvertibleHider)  # noqa: S101 - as the recipe's teacher is
-    return earlier.hider
-
-
-def _unsealed(model: ModelConfig) -> object:
-    """The analyzer's settings, whatever pattern it writes."""
-    return msgspec.structs.replace(model.analyzer, seal=None) if model.seal is not None else model.analyzer
 
 
 def _mixed(real: Scans, simulated: Scans) -> Scans:

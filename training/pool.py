@@ -76,9 +76,8 @@ def cuts(count: int, size_px: int, draw: torch.Generator) -> Tensor:
 
     Every other image is whole. A cut lies between two pixels of different 2x2 squares, which Haar's bands are made of.
     """
-    ends = 2 * torch.randint(
-        size_px // 8, 3 * size_px // 8 + 1, (count,), generator=draw
-    )  # a quarter to three quarters
+    least = size_px // 8  # squares in a quarter
+    ends = 2 * torch.randint(least, 3 * least + 1, (count,), generator=draw)
     across = torch.rand(count, generator=draw) < 0.5
     ends[::2] = size_px
     own = (torch.arange(size_px) < ends[:, None])[:, None, None]  # (N, 1, 1, s)

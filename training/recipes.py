@@ -266,7 +266,7 @@ SKIN = Recipe(
 
 # The hider of busi-s has seen ultrasound alone and loses most of a slice: it learns on with what reads it. A plain
 # network then shows what there is to be seen in a slice. All of that a second time, at full size and with pairs of
-# slices, was worth four points on test.
+# slices, told more (docs/research.md, what was found).
 CHESTCT = Recipe(
     ModelConfig(
         "chestct",

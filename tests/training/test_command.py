@@ -19,6 +19,7 @@ from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.objective import StageConfig
 from hidemia.training.plain import matched, save_plain, vanilla
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
+from hidemia.training.start import fill
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights, save_weights
 
@@ -312,7 +313,7 @@ def test_another_question_is_asked_of_what_reads_already(tmp_path: Path) -> None
     )
     system = tells.build()
     fresh = system.analyzer.verdict.linear.weight.clone()
-    command._fill(system, tmp_path)
+    fill(system, tmp_path)
     earlier = load_weights(tmp_path)[0].state_dict()
     found = system.state_dict()
     assert all(torch.equal(found[name], value) for name, value in earlier.items())
