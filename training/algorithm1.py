@@ -23,14 +23,13 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.invertible import InvertibleBlock, InvertibleHider, log_scale
 from hidemia.training.losses import mia_loss, percept_loss
 from hidemia.training.objective import Aids, Losses, Objective, StageConfig
-from hidemia.training.roles import AnyPlain
 from hidemia.training.system import System
 from hidemia.training.wavelet import dwt, iwt
 
@@ -119,9 +118,7 @@ class _Distill(Objective):
 
     trains_analyzer = False
 
-    def __init__(
-        self, system: System, aids: Aids, config: StageConfig, teacher: InvertibleHider | AnyPlain | None = None
-    ) -> None:
+    def __init__(self, system: System, aids: Aids, config: StageConfig, teacher: nn.Module | None = None) -> None:
         super().__init__(system, aids, config)
         if not isinstance(teacher, InvertibleHider):
             raise ValueError(f"teacher: expected one for the stage {config.objective}, got none; name it in the recipe")

@@ -1,43 +1,58 @@
-"""``hidemia train MODEL --data DIR --covers DIR [--out DIR] [--resume]``: run a recipe, stage by stage."""
+"""``hidemia train MODEL --data DIR --covers DIR [--out DIR] [--resume]``: run a recipe, or train a plain network."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import logging
-import shutil
-from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import get_args
 
-import torch
-from lightning_fabric import Fabric
-from torch import Tensor
-
-from hidemia.training.analyzer import Analyzer
-from hidemia.training.batches import Batches
-from hidemia.training.data import Batch, Place, Scans, read_covers, read_scans, spread
-from hidemia.training.errors import DatasetError, TrainingError
-from hidemia.training.invertible import InvertibleHider
-from hidemia.training.loop import Checkpoint, run_stage
-from hidemia.training.objective import Aids, StageConfig
+from hidemia.training.errors import TrainingError
 from hidemia.training.plain import matched, vanilla
-from hidemia.training.plain_training import train_plain
-from hidemia.training.prior import take_off_prior
+from hidemia.training.plain_training import PLAN, train_plain
 from hidemia.training.recipes import RECIPES, Recipe
-from hidemia.training.stages import OBJECTIVES
-from hidemia.training.start import FROM_NOTHING, Start, fill, guide_of, hide_as, released, taught_by
-from hidemia.training.system import System
-from hidemia.training.thresholds import with_thresholds
-from hidemia.training.validation import validate
-from hidemia.training.weights import load_weights, save_config, save_weights
+from hidemia.training.run import Machines, Precision, run, task_scans
+from hidemia.training.start import Start
 
-LOOKED_AT = 100  # most images of val that a stage is judged by
 PLAIN = {"plain-": matched, "vanilla-": vanilla}  # what a plain network is trained by: prefixes of a recipe's name
 
 
 def train(arguments: list[str]) -> int:
     """Train a model from a named recipe."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    logging.getLogger("hidemia.training").setLevel(logging.INFO)
+    prefix = next((prefix for prefix in PLAIN if options.model.startswith(prefix)), "")
+    recipe = RECIPES[options.model.removeprefix(prefix)]
+    if options.seed is not None:
+        recipe = dataclasses.replace(recipe, seed=options.seed)
+    out = options.out or Path("runs") / options.model
+    if out.exists() and any(out.glob("*.pt")) and not options.resume:
+        raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
+    if prefix:
+        _refuse_for_plain(parser, options)
+        fabric = Machines(precision=options.precision).fabric(options.device)
+        plain = dataclasses.replace(PLAIN[prefix](recipe.model), noise=options.noise)
+        plan = PLAN if options.rate is None else dataclasses.replace(PLAN, rates=(options.rate,))
+        train_plain(plain, recipe, task_scans(recipe, options.data, options.simulated), out, fabric, plan)
+        return 0
+    _refuse(parser, options, recipe)
+    hider_alone = recipe.hider_of is not None and options.first_stage == 1  # later, the weights are this very model's
+    start = Start(
+        weights=None if hider_alone else options.start,
+        stage=options.first_stage,
+        hider=options.start if hider_alone else None,
+        teacher=options.teacher,
+        plain=tuple(options.plain),
+    )
+    machines = Machines(options.devices, options.nodes, options.precision)
+    run(recipe, options.data, options.simulated, options.covers, out, options.device, start, machines)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hidemia train", description=train.__doc__)
     models = sorted(RECIPES)
     parser.add_argument(
@@ -55,28 +70,40 @@ def train(arguments: list[str]) -> int:
     parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="go on from the weights of another run")
     parser.add_argument("--teacher", type=Path, metavar="MODEL.PT", help="HiNet's released checkpoint as the teacher")
     parser.add_argument(
-        "--plain", type=Path, metavar="WEIGHTS", help="the plain network that a stage `follow` learns from"
-    )
+        "--plain", type=Path, nargs="+", default=[], metavar="WEIGHTS",
+        help="plain networks, which a stage `follow` learns from together",
+    )  # fmt: skip
     parser.add_argument(
         "--first-stage", type=int, default=1, metavar="N", help="with --start or --teacher: the stage to begin with"
     )
     parser.add_argument(
         "--noise", type=float, default=0.0, metavar="LEVELS", help="for plain-MODEL: on every image, of 255 (default 0)"
     )
+    parser.add_argument(
+        "--rate", type=float, metavar="R", help="for plain-MODEL: the learning rate (default: three are tried)"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="of every random draw (default: the recipe's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU, on each machine (default 1)")
     parser.add_argument("--nodes", type=int, default=1, help="machines; each runs this command, see docs/research.md")
     parser.add_argument("--precision", choices=get_args(Precision), default="bf16-mixed")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(message)s")
-    logging.getLogger("hidemia.training").setLevel(logging.INFO)
-    prefix = next((prefix for prefix in PLAIN if options.model.startswith(prefix)), "")
-    recipe = RECIPES[options.model.removeprefix(prefix)]
-    out = options.out or Path("runs") / options.model
-    if out.exists() and any(out.glob("*.pt")) and not options.resume:
-        raise TrainingError(f"{out}: expected an empty folder, found checkpoints; add --resume or choose another --out")
+    return parser
+
+
+def _refuse_for_plain(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Ends with a line where an option cannot be meant for a plain network."""
+    if not 0 <= options.noise < 255:
+        parser.error(f"--noise: expected 0 to 254, got {options.noise:g}")
+    if options.rate is not None and not 0 < options.rate < 1:
+        parser.error(f"--rate: expected more than 0 and less than 1, got {options.rate:g}")
+    if options.plain:
+        parser.error(f"--plain: expected none, as a plain network follows no other, got {options.plain[0]}")
+
+
+def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace, recipe: Recipe) -> None:
+    """Ends with a line where the options do not fit a recipe."""
     nothing = options.start is None and options.teacher is None
-    if recipe.origin is not None and options.start is None and not prefix:
+    if recipe.origin is not None and options.start is None:
         parser.error(f"--start: expected the weights of {recipe.origin}, which {options.model} goes on from, got none")
     if not 1 <= options.first_stage <= len(recipe.stages) or (options.first_stage > 1 and nothing):
         parser.error(
@@ -85,171 +112,8 @@ def train(arguments: list[str]) -> int:
         )
     if options.devices < 1 or options.nodes < 1:
         parser.error(f"--devices, --nodes: expected at least 1, got {options.devices} and {options.nodes}")
-    if not 0 <= options.noise < 255 or (options.noise and not prefix):
-        parser.error(f"--noise: expected 0 to 254, above 0 for plain networks alone, got {options.noise:g}")
-    if prefix and options.plain:
-        parser.error(f"--plain: expected none, as a plain network follows no other, got {options.plain}")
-    if prefix:
-        fabric = Machines(precision=options.precision).fabric(options.device)
-        plain = dataclasses.replace(PLAIN[prefix](recipe.model), noise=options.noise)
-        train_plain(plain, recipe, _task_scans(recipe, options.data, options.simulated), out, fabric)
-        return 0
+    for name in ("noise", "rate"):
+        if getattr(options, name):
+            parser.error(f"--{name}: expected none, as it is for plain networks alone, got {getattr(options, name):g}")
     if options.covers is None:
         parser.error("--covers: expected a folder of photos, got none")
-    hider_alone = recipe.hider_of is not None and options.first_stage == 1  # later, the weights are this very model's
-    start = Start(
-        weights=None if hider_alone else options.start,
-        stage=options.first_stage,
-        hider=options.start if hider_alone else None,
-        teacher=options.teacher,
-        plain=options.plain,
-    )
-    machines = Machines(options.devices, options.nodes, options.precision)
-    run(recipe, options.data, options.simulated, options.covers, out, options.device, start, machines)
-    return 0
-
-
-Precision = Literal["bf16-mixed", "32-true"]  # float16 overflows in the couplings, and its scaler hides explosions
-
-
-class Machines(NamedTuple):
-    """What a run computes on: processes a machine, machines, and the precision of convolutions."""
-
-    devices: int = 1
-    nodes: int = 1
-    precision: Precision = "bf16-mixed"
-
-    def fabric(self, device: str) -> Fabric:
-        """Starts the other processes where there are any. A stage leaves some parameters without a gradient."""
-        together = self.devices * self.nodes > 1
-        fabric = Fabric(
-            accelerator=device,
-            devices=self.devices,
-            num_nodes=self.nodes,
-            strategy="ddp_find_unused_parameters_true" if together else "auto",
-            precision=self.precision,
-        )
-        if together:
-            fabric.launch()
-        return fabric
-
-
-ONE_MACHINE = Machines()
-
-
-def run(
-    recipe: Recipe,
-    data: Path,
-    simulated: Path | None,
-    covers: Path,
-    out: Path,
-    device: str,
-    start: Start = FROM_NOTHING,
-    machines: Machines = ONE_MACHINE,
-) -> System:
-    """Every stage of a recipe, each going on from the averaged weights of the one before.
-
-    Writes ``out/weights`` and returns what they hold: the system as it will be used, its kernels rounded to 8 bits.
-    """
-    model = recipe.model
-    segmentation = model.task == "segmentation"
-    guide = guide_of(recipe, start)
-    scans, unseen = _task_scans(recipe, data, simulated)
-    photos = read_covers(covers, "train", model.image_size_px)
-    unseen_photos = read_covers(covers, "val", model.image_size_px)
-    out.mkdir(parents=True, exist_ok=True)
-    _no_room(out)
-
-    fabric = machines.fabric(device)
-    place = Place(fabric.global_rank, fabric.world_size)
-    torch.manual_seed(recipe.seed)
-    system = model.build()
-    teacher = None if recipe.teacher is None else recipe.teacher.build()
-    if start.weights is not None and recipe.pupil_of is not None and start.stage == 1:
-        teacher = taught_by(system, recipe, start.weights)
-    elif start.weights is not None:
-        fill(system, start.weights)
-    if start.hider is not None:
-        hide_as(system, recipe, start.hider)
-    if start.teacher is not None:
-        teacher = released(recipe, start.teacher)
-    aids = Aids(system.analyzer.width, None if segmentation else len(model.classes))
-
-    batches = Batches(recipe, scans, photos, system.hider, out, place)
-
-    def batch_of(stage: int, step: int) -> Batch:
-        return fabric.to_device(batches.batch(stage, step))
-
-    looked_at = spread(unseen, LOOKED_AT)
-    for number, config in enumerate(recipe.stages, start=1):
-        if number < start.stage:
-            continue
-        stage_system = _taught(system, teacher) if config.teacher else system
-        shown_by = guide if OBJECTIVES[config.objective].guided else teacher
-        averaged = run_stage(
-            OBJECTIVES[config.objective](stage_system, aids, config, shown_by),
-            partial(batch_of, number),
-            partial(validate, scans=looked_at, covers=unseen_photos, size_px=max(96, config.size_px)),
-            fabric,
-            Checkpoint(out / f"{number}-{config.objective}.pt"),
-            recipe.seed,
-        )
-        stage_system.load_state_dict(averaged.state_dict())
-    if not fabric.is_global_zero:
-        return system
-    _even(system, recipe, recipe.stages[start.stage - 1 :], scans.labels)
-    save_weights(system, model, out / "weights", bits=8)
-    rounded, _ = load_weights(out / "weights")
-    save_config(with_thresholds(rounded, model, unseen, unseen_photos), out / "weights")
-    return rounded
-
-
-def _even(system: System, recipe: Recipe, stages: tuple[StageConfig, ...], labels: Tensor) -> None:
-    """Takes the prior off a verdict that learned in one of these stages; one that did not was without it before."""
-    verdict = system.analyzer.verdict if isinstance(system.analyzer, Analyzer) else None
-    learned = any(OBJECTIVES[stage.objective].trains_analyzer and not stage.frozen_verdict for stage in stages)
-    if recipe.balanced and verdict is not None and learned:
-        take_off_prior(verdict.linear, labels, recipe.balanced)
-
-
-def _task_scans(recipe: Recipe, data: Path, simulated: Path | None) -> tuple[Scans, Scans]:
-    """What is learned from, with simulated scans mixed in, and what is looked at."""
-    scans, unseen = (_scans(recipe, data, split) for split in ("train", "val"))
-    if simulated is not None:
-        scans = _mixed(scans, read_scans(simulated, "train", recipe.model.task == "segmentation"))
-    return scans, unseen
-
-
-def _scans(recipe: Recipe, data: Path, split: str) -> Scans:
-    """The scans of a split, which must have the model's classes."""
-    model = recipe.model
-    scans = read_scans(data, split, model.task == "segmentation")
-    if model.task == "classification" and scans.classes != model.classes:
-        raise DatasetError(
-            f"{data}: expected the classes of {model.name} ({', '.join(model.classes)}), got "
-            f"{', '.join(scans.classes)}; choose the recipe of this data set"
-        )
-    return scans
-
-
-def _taught(system: System, teacher: InvertibleHider | None) -> System:
-    """The same analyzer and head with the teacher in the student's place."""
-    if teacher is None:
-        raise TrainingError("recipe: expected a teacher for the stages that use one, got none; name it in the recipe")
-    return System(teacher, system.analyzer, system.head)
-
-
-def _mixed(real: Scans, simulated: Scans) -> Scans:
-    """Real and simulated scans as one set."""
-    masks = None
-    if real.masks is not None and simulated.masks is not None:
-        masks = torch.cat([real.masks, simulated.masks])
-    labels = torch.cat([real.labels, simulated.labels])
-    return Scans(torch.cat([real.images, simulated.images]), masks, labels, real.classes)
-
-
-def _no_room(out: Path) -> None:
-    """Refuse to start what the disk cannot hold: about ten checkpoints."""
-    free = shutil.disk_usage(out).free
-    if free < 2**30:
-        raise TrainingError(f"{out}: expected 1 GiB free for checkpoints, got {free / 2**30:.2f}; make room")

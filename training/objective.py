@@ -12,9 +12,8 @@ from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
-from hidemia.training.invertible import InvertibleHider
 from hidemia.training.losses import beyond, mia_loss
-from hidemia.training.roles import AnyPlain, Features
+from hidemia.training.roles import Features
 from hidemia.training.system import System
 
 Losses = dict[str, Tensor]
@@ -34,7 +33,7 @@ class StageConfig:
         recover_weight: weight of the recovery of the secret, which keeps R an inverse of H.
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
-        guide_weight: weight of what a plain network sees in the bare scan, for `follow`.
+        guide_weight: weight of what plain networks see in the bare scan, for `follow`.
         pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
             Stages of one size share them.
         exchanged: whether what is hidden lies on other photos of the pool in every step, see `hidemia.training.pool`.
@@ -100,19 +99,19 @@ class Aids(nn.Module):
 class Objective(nn.Module):
     """What a stage minimises. Called with a batch and the share of the stage that is done, 0 to 1.
 
-    A teacher, a hider or a plain network, is for the stages that learn from one.
+    A teacher, a hider or a guide, is for the stages that learn from one.
     """
 
     trains_hider = True
     trains_analyzer = True
-    guided = False  # by a plain network
+    guided = False  # by plain networks
 
     def __init__(
         self,
         system: System,
         aids: Aids,
         config: StageConfig,
-        teacher: InvertibleHider | AnyPlain | None = None,  # noqa: ARG002 - for those that learn from one
+        teacher: nn.Module | None = None,  # noqa: ARG002 - for those that learn from one
     ) -> None:
         super().__init__()
         if config.pool and self.trains_hider:

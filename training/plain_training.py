@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from hidemia.training.data import Scans, generator, scaled, scan_batch
-from hidemia.training.loop import save_atomically
+from hidemia.training.loop import averaging, save_atomically
 from hidemia.training.losses import mia_loss
 from hidemia.training.plain import PlainConfig, noisy, save_plain
 from hidemia.training.prior import take_off_prior
@@ -58,13 +59,18 @@ GAIN = 1e-4  # what counts as one
 
 
 class PlainRun:
-    """One training, at one rate and one size, until its plateau."""
+    """One training, at one rate and one size, until its plateau.
+
+    What is judged and kept is the average of the last steps, as in our own stages: from one step to the next a network
+    of a few hundred scans gains and loses ten points on others, and the best of many looks would be a lucky one.
+    """
 
     def __init__(self, network: AnyPlain, rate: float, fabric: Fabric) -> None:
         network.to(memory_format=torch.channels_last)  # on a CPU: 1.5 s a step of plain-kvasir, not 2.0
         self.raw, self.fabric, self.rate = network, fabric, rate
         optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
         self.network, self.optimizer = fabric.setup(network, optimizer)
+        self.average = AveragedModel(network, multi_avg_fn=averaging, use_buffers=True)
         self.step = self.look = self.stale = self.falls = 0
         self.best, self.best_weights = -1.0, copy.deepcopy(network.state_dict())
 
@@ -74,12 +80,14 @@ class PlainRun:
         return numbers | {
             "best_weights": self.best_weights,
             "network": self.raw.state_dict(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take `state` back."""
         self.raw.load_state_dict(state.pop("network"))
+        self.average.load_state_dict(state.pop("average"))
         self.optimizer.load_state_dict(state.pop("optimizer"))
         for name, value in state.items():
             setattr(self, name, value)
@@ -94,6 +102,7 @@ class PlainRun:
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.network, self.optimizer, max_norm=1.0, error_if_nonfinite=False)
         self.optimizer.step()
+        self.average.update_parameters(self.raw)
         self.step += 1
 
     def judge(self, figure: float, patience: int) -> None:
@@ -101,7 +110,7 @@ class PlainRun:
         self.look += 1
         if figure > self.best + GAIN:
             self.best, self.stale = figure, 0
-            self.best_weights = copy.deepcopy(self.raw.state_dict())
+            self.best_weights = copy.deepcopy(self.average.module.state_dict())
             return
         self.stale += 1
         if self.stale == patience:
@@ -124,7 +133,7 @@ def until_plateau(
             truth = labels if masks is None else masks
             secrets = noisy(secrets, run.raw.noise, draw)
             run.learn(*run.fabric.to_device((secrets, truth)))
-        figure = figure_of(run.raw, val, size_px)
+        figure = figure_of(run.average.module, val, size_px)
         run.judge(figure, plan.patience)
         log.info("%s: step %d val %.4f best %.4f rate %.2g", checkpoint.stem, run.step, figure, run.best, run.rate)
         save_atomically(run.state(), checkpoint)

@@ -24,11 +24,10 @@ from hidemia.training.algorithm1 import AnalyzeFrozen, DistillFeatures, DistillF
 from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
-from hidemia.training.invertible import InvertibleHider
+from hidemia.training.guide import Guide
 from hidemia.training.losses import beyond, mia_loss, percept_loss
 from hidemia.training.objective import Aids, Losses, Objective, StageConfig
-from hidemia.training.plain import PlainNetwork, noisy
-from hidemia.training.roles import AnyPlain, Features
+from hidemia.training.roles import Features
 from hidemia.training.seal import agreement, seal_loss
 from hidemia.training.system import System, Trip
 from hidemia.training.wavelet import dwt, split
@@ -77,7 +76,7 @@ class Look(Objective):
 
 
 class Follow(Look):
-    """`Look`, with a guide: a plain network sees the bare scan, and the deepest features have to tell what its own do.
+    """`Look`, with a guide: plain networks see the bare scan, and the deepest features have to tell what theirs do.
 
     A class is one number a scan, and what a few hundred scans show can be learned by heart instead. What a guide sees
     of each view of them is thousands. Which class it takes the view for stands in the label's place, since it can be
@@ -86,14 +85,12 @@ class Follow(Look):
 
     guided = True
 
-    def __init__(
-        self, system: System, aids: Aids, config: StageConfig, teacher: InvertibleHider | AnyPlain | None = None
-    ) -> None:
+    def __init__(self, system: System, aids: Aids, config: StageConfig, teacher: nn.Module | None = None) -> None:
         super().__init__(system, aids, config)
-        if not isinstance(teacher, PlainNetwork) or not isinstance(system.analyzer, Analyzer):
-            raise ValueError("follow: expected our analyzer and a plain network, which show their features, got others")
-        self.guide = teacher.requires_grad_(requires_grad=False)
-        self.told = nn.Conv2d(system.analyzer.deepest, teacher.deepest, 1)
+        if not isinstance(teacher, Guide) or not isinstance(system.analyzer, Analyzer):
+            raise ValueError("follow: expected our analyzer and a guide, got others")
+        self.guide = teacher
+        self.told = nn.Conv2d(system.analyzer.deepest, sum(teacher.deepest), 1)
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:
         """The analyzer, and the convolution that tells the guide's features from its own."""
@@ -108,15 +105,20 @@ class Follow(Look):
     def forward(self, batch: Batch, done: float) -> Losses:  # noqa: ARG002 - no schedule in this stage
         with torch.no_grad():
             stego, _ = self._hidden(batch)
-            levels = self.guide.levels(noisy(batch.secrets, self.guide.noise, torch.default_generator))
-            seen, answer = levels[-1].float(), self.guide.answer(levels)
+        seen, answer = self.guide(batch.secrets)
         features = self.system.analyzer.features(split(dwt(stego)))
         assert features.deepest is not None  # noqa: S101 - our analyzer shows them
         told = self.told(torch.cat(list(features.deepest.values()), dim=1)).float()
-        seen = F.adaptive_avg_pool2d(seen, told.shape[2:])
-        error = F.mse_loss(told, seen) / seen.var().clamp_min(1e-6)  # 1 if it tells their mean alone
-        truth = answer.softmax(dim=1) if self.guide.classes is not None else self._truth(batch)
-        return self._aided(features, batch.secrets, truth) | {"guide": self.config.guide_weight * error}
+        errors = [_untold(own, theirs) for own, theirs in zip(told.split(self.guide.deepest, dim=1), seen, strict=True)]
+        truth = self._truth(batch) if self.guide.classes is None else answer
+        guide = self.config.guide_weight * torch.stack(errors).mean()
+        return self._aided(features, batch.secrets, truth) | {"guide": guide}
+
+
+def _untold(told: Tensor, seen: Tensor) -> Tensor:
+    """The share of what is seen that is not told: 1 if its mean alone is. (B, C, h, w) and (B, C, H, W) -> a number."""
+    seen = F.adaptive_avg_pool2d(seen, told.shape[2:])
+    return F.mse_loss(told, seen) / seen.var().clamp_min(1e-6)
 
 
 class Joint(Objective):

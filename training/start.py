@@ -1,4 +1,4 @@
-"""Where a run begins: with the weights of another, its hider alone, a teacher, a plain network to follow."""
+"""Where a run begins: with the weights of another, its hider alone, a teacher, a guide."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from hidemia.training.errors import TrainingError
+from hidemia.training.guide import Guide
 from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.plain import PlainNetwork, load_plain
@@ -20,14 +21,15 @@ from hidemia.training.weights import load_weights
 class Start(NamedTuple):
     """Where a run begins: with the weights of another, or with its hider alone, and at which stage, from 1.
 
-    ``teacher`` is HiNet's checkpoint, for a recipe that has a teacher; ``plain`` a plain network, for one that follows.
+    ``teacher`` is HiNet's checkpoint, for a recipe that has a teacher; ``plain`` are plain networks, for one that
+    follows them.
     """
 
     weights: Path | None = None
     stage: int = 1
     hider: Path | None = None
     teacher: Path | None = None
-    plain: Path | None = None
+    plain: tuple[Path, ...] = ()
 
 
 FROM_NOTHING = Start()
@@ -47,25 +49,30 @@ def released(recipe: Recipe, checkpoint: Path) -> InvertibleHider:
     return teacher
 
 
-def guide_of(recipe: Recipe, start: Start) -> PlainNetwork | None:
-    """The plain network of the recipe's task, where a stage that will run follows one."""
-    model, weights = recipe.model, start.plain
+def guide_of(recipe: Recipe, start: Start) -> Guide | None:
+    """The plain networks of the recipe's task, where a stage that will run follows a guide."""
+    model, folders = recipe.model, start.plain
     follows = any(OBJECTIVES[stage.objective].guided for stage in recipe.stages[start.stage - 1 :])
-    if not follows and weights is not None:
+    if not follows and folders:
         raise TrainingError(
-            f"--plain: expected none, as {model.name} follows no plain network, got {weights}; leave it out"
+            f"--plain: expected none, as {model.name} follows no plain network, got {folders[0]}; leave it out"
         )
     if not follows:
         return None
-    if weights is None:
+    if not folders:
         raise TrainingError(
             f"--plain: expected a plain network, which {model.name} follows, got none; name the weights that "
             f"`hidemia train plain-{model.name}` writes"
         )
-    network, found = load_plain(weights)
+    return Guide([_plain_of(model, folder) for folder in folders])
+
+
+def _plain_of(model: ModelConfig, folder: Path) -> PlainNetwork:
+    """A plain network that tells what a model does."""
+    network, found = load_plain(folder)
     if (found.task, found.classes) != (model.task, model.classes) or not isinstance(network, PlainNetwork):
         raise TrainingError(
-            f"{weights}: expected a plain network of {model.name}, which tells {', '.join(model.classes)}, got "
+            f"{folder}: expected a plain network of {model.name}, which tells {', '.join(model.classes)}, got "
             f"{found.network} of {found.name}; train plain-{model.name}"
         )
     return network

@@ -17,7 +17,7 @@ from hidemia.runtime import similarity
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import write_dataset
 from hidemia.runtime.errors import DataError
-from hidemia.training import command
+from hidemia.training import run as runs
 from hidemia.training.algorithm1 import stages as four_stages
 from hidemia.training.errors import TrainingError
 from hidemia.training.recipes import BUSI, HiderConfig, ModelConfig
@@ -47,7 +47,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No look at the validation split between stages: nothing is chosen by it."""
-    monkeypatch.setattr(command, "validate", lambda *arguments, **options: {})
+    monkeypatch.setattr(runs, "validate", lambda *arguments, **options: {})
 
 
 def call(data: Path, number: int, out: Path, *more: str) -> list[str]:

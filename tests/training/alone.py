@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from hidemia.training import batches, command, loop
+from hidemia.training import batches, loop
+from hidemia.training import run as runs
 from hidemia.training.analyzer import AnalyzerConfig
-from hidemia.training.command import Machines, run
+from hidemia.training.data import Batch
 from hidemia.training.objective import StageConfig
 from hidemia.training.recipes import HiderConfig, ModelConfig, Recipe
+from hidemia.training.run import Machines, run
 
 RECIPE = Recipe(
     ModelConfig(
@@ -31,7 +33,7 @@ RECIPE = Recipe(
 def main(data: str, covers: str, out: str, processes: str = "1") -> None:
     """Train; together, write what each process ends with, and break one step of the second."""
     torch.set_num_threads(1)
-    command.Checkpoint = lambda path: loop.Checkpoint(path, every=2)
+    runs.Checkpoint = lambda path: loop.Checkpoint(path, every=2)
     machines = Machines(int(processes), precision="32-true")
     if machines.devices == 1:
         run(RECIPE, Path(data), None, Path(covers), Path(out), "cpu", machines=machines)
@@ -39,7 +41,7 @@ def main(data: str, covers: str, out: str, processes: str = "1") -> None:
     seen: list[float] = []
     broken, real = [4], batches.training_batch
 
-    def training_batch(*arguments: object) -> command.Batch:
+    def training_batch(*arguments: object) -> Batch:
         place, step = arguments[6], arguments[5]
         batch = real(*arguments)  # type: ignore[arg-type]
         seen.append(batch.secrets.sum().item())
@@ -48,7 +50,7 @@ def main(data: str, covers: str, out: str, processes: str = "1") -> None:
             return batch._replace(covers=batch.covers * float("nan"))
         return batch
 
-    ends, real_stage = [], command.run_stage
+    ends, real_stage = [], runs.run_stage
 
     def run_stage(*arguments: object) -> torch.nn.Module:
         averaged = real_stage(*arguments)  # type: ignore[arg-type]
@@ -59,7 +61,7 @@ def main(data: str, covers: str, out: str, processes: str = "1") -> None:
         torch.save({"ends": ends, "seen": seen}, Path(out) / f"rank{fabric.global_rank}")
         return averaged
 
-    batches.training_batch, command.run_stage = training_batch, run_stage
+    batches.training_batch, runs.run_stage = training_batch, run_stage
     recipe = dataclasses.replace(RECIPE, stages=(dataclasses.replace(RECIPE.stages[0], steps=8), RECIPE.stages[1]))
     run(recipe, Path(data), None, Path(covers), Path(out), "cpu", machines=machines)
 

@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from hidemia.training import command
+from hidemia.training import run as runs
 from hidemia.training.analyzer import AnalyzerConfig
-from hidemia.training.command import run, train
+from hidemia.training.command import train
 from hidemia.training.data import Scans
 from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.objective import StageConfig
 from hidemia.training.plain import matched, save_plain, vanilla
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
-from hidemia.training.start import fill
+from hidemia.training.run import run
+from hidemia.training.start import Start, fill
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights, save_weights
 
@@ -111,7 +112,7 @@ def test_killed_in_a_stage_and_resumed(
 
     whole = go("whole")
     number = [stage.objective for stage in MICRO.stages].index(killed_in)
-    real, calls = command.run_stage, []
+    real, calls = runs.run_stage, []
 
     def cut(*arguments, **options):
         calls.append(1)
@@ -120,7 +121,7 @@ def test_killed_in_a_stage_and_resumed(
         return real(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "run_stage", cut)
+        patch.setattr(runs, "run_stage", cut)
         with pytest.raises(KeyboardInterrupt):
             go("cut")
     assert len(list((tmp_path / "cut").glob("*.pt"))) == number
@@ -155,13 +156,13 @@ def test_learns_from_train_and_looks_at_val(arguments: list[str], monkeypatch: p
     read: list[tuple[str, str]] = []
 
     def watch(name: str) -> None:
-        real = getattr(command, name)
+        real = getattr(runs, name)
 
         def reader(folder: Path, split: str, *rest):
             read.append((name, split))
             return real(folder, split, *rest)
 
-        monkeypatch.setattr(command, name, reader)
+        monkeypatch.setattr(runs, name, reader)
 
     def stop(objective, batch_of, validate, *rest):
         assert validate.keywords["scans"].images.shape[0] == 2
@@ -170,7 +171,7 @@ def test_learns_from_train_and_looks_at_val(arguments: list[str], monkeypatch: p
 
     watch("read_scans")
     watch("read_covers")
-    monkeypatch.setattr(command, "run_stage", stop)
+    monkeypatch.setattr(runs, "run_stage", stop)
     with pytest.raises(KeyboardInterrupt):
         train(arguments)
     assert sorted(read) == [(name, split) for name in ("read_covers", "read_scans") for split in ("train", "val")]
@@ -186,9 +187,9 @@ def test_simulated_scans_are_mixed_in(
         raise KeyboardInterrupt
 
     counted: list[int] = []
-    real = command._mixed
-    monkeypatch.setattr(command, "run_stage", stop)
-    monkeypatch.setattr(command, "_mixed", lambda a, b: counted.append(len(real(a, b).images)) or real(a, b))
+    real = runs._mixed
+    monkeypatch.setattr(runs, "run_stage", stop)
+    monkeypatch.setattr(runs, "_mixed", lambda a, b: counted.append(len(real(a, b).images)) or real(a, b))
     with pytest.raises(KeyboardInterrupt):
         train([*arguments, "--simulated", str(scans_folder)])
     assert counted == [8]
@@ -201,14 +202,14 @@ def test_mixed_keeps_images_and_masks_together() -> None:
         masks = torch.full(size, value, dtype=torch.uint8)
         return Scans(masks.expand(-1, 3, -1, -1), masks, torch.full((count,), value), ("a", "b"))
 
-    mixed = command._mixed(scans(0, 2), scans(1, 3))
+    mixed = runs._mixed(scans(0, 2), scans(1, 3))
     assert mixed.images[:, 0, 0, 0].tolist() == mixed.labels.tolist() == [0, 0, 1, 1, 1]
     assert torch.equal(mixed.masks, mixed.images[:, :1])
 
 
 def test_full_disk(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     usage = collections.namedtuple("usage", "total used free")
-    monkeypatch.setattr(command.shutil, "disk_usage", lambda path: usage(2**40, 2**40, 2**29))
+    monkeypatch.setattr(runs.shutil, "disk_usage", lambda path: usage(2**40, 2**40, 2**29))
     with pytest.raises(TrainingError, match=r"expected 1 GiB free for checkpoints, got 0\.50; make room"):
         train(arguments)
 
@@ -277,6 +278,7 @@ def test_a_plain_network_is_followed_where_the_recipe_says_so(
     assert train([*arguments, "--plain", str(weights)]) == 0
     (row,) = (tmp_path / "out" / "2-follow.jsonl").read_text().splitlines()
     assert json.loads(row)["guide"] > 0
+    assert train([*arguments[:-1], str(tmp_path / "two"), "--plain", str(weights), str(weights)]) == 0
     with pytest.raises(SystemExit):
         train(["plain-micro", *arguments[1:], "--plain", str(weights), "--resume"])
     # Weights that are past the stage which follows go on without.
@@ -293,7 +295,7 @@ def test_a_plain_network_is_followed_where_the_recipe_says_so(
         train([*arguments, "--plain", str(weights), "--resume"])
     other = dataclasses.replace(config, name="other", classes=("background", "other"))
     save_plain(other.build(), other, weights)
-    begun = command.Start(plain=weights)
+    begun = Start(plain=(weights,))
     with pytest.raises(
         TrainingError, match="of micro, which tells background, lesion, got bands of other; train plain-micro"
     ):
@@ -335,7 +337,7 @@ def test_a_narrower_hider_learns_from_the_one_it_starts_with(
         teacher=wide.hider,
         pupil_of="wide",
     )
-    begun = command.Start(tmp_path / "wide" / "weights")
+    begun = Start(tmp_path / "wide" / "weights")
     found = run(recipe, scans_folder, None, covers_folder, tmp_path / "narrow", "cpu", begun)
     teacher, _ = load_weights(tmp_path / "wide" / "weights")
     assert equal(found.analyzer, teacher.analyzer)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from hidemia.training.command import run
 from hidemia.training.recipes import PAIRS, HiderConfig, Recipe
+from hidemia.training.run import run
 from hidemia.training.weights import load_weights
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from hidemia.training import plain_training
+from hidemia.training import command, plain_training
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.command import train
 from hidemia.training.data import Scans, generator
@@ -88,11 +88,27 @@ def test_learns(scans: Scans) -> None:
     assert figure_of(run.raw, scans, 32) > max(0.8, before)
 
 
+def test_the_average_is_judged_and_kept() -> None:
+    """Of weights 0, 1, 2, 3 the average forgets its start: (1 + n) / (10 + n) of it stay at the n-th step."""
+    run = PlainRun(PlainNetwork(4, 1, 2), 0.0, fabric())
+    images, labels = torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
+    expected = 0.0
+    for step in range(4):
+        with torch.no_grad():
+            run.raw.head.bias.fill_(step)
+        run.learn(images, labels)
+        kept = (1 + step) / (10 + step) if step else 0.0  # the first step starts it
+        expected = kept * expected + (1 - kept) * step
+    run.judge(0.5, patience=2)
+    torch.testing.assert_close(run.best_weights["head.bias"], torch.full((2,), expected))
+
+
 def test_plateau_by_hand() -> None:
     run = PlainRun(PlainNetwork(4, 1, 2), 1.0, fabric())
     run.judge(0.5, patience=2)
     with torch.no_grad():
-        run.raw.head.bias.fill_(7)
+        for network in (run.raw, run.average.module):
+            network.head.bias.fill_(7)
     run.judge(0.50001, patience=2)  # no gain worth the name
     assert (run.best, run.stale, run.rate) == (0.5, 1, 1.0)
     run.judge(0.4, patience=2)
@@ -132,7 +148,7 @@ def test_the_best_rate_goes_on(
     assert config.rate in TINY.rates
     again, same = load_plain(tmp_path / "weights")
     assert same == config
-    assert torch.equal(predictions(again, scans, 64), predictions(network, scans, 64))
+    torch.testing.assert_close(predictions(again, scans, 64), predictions(network, scans, 64))
 
 
 def test_killed_and_resumed_is_undisturbed(scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,20 +203,50 @@ def test_a_network_that_sees_noise(scans: Scans, tmp_path: Path) -> None:
     assert not torch.equal(predictions(network, scans, 64), found)
 
 
-@pytest.mark.parametrize(("model", "noise"), [("tiny", "2"), ("plain-tiny", "-1"), ("plain-tiny", "255")])
-def test_noise_that_is_refused(
-    model: str, noise: str, scans_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+@pytest.mark.parametrize(
+    ("model", "option", "value", "message"),
+    [
+        ("tiny", "--noise", "2", "expected none, as it is for plain networks alone, got 2"),
+        ("plain-tiny", "--noise", "-1", "expected 0 to 254, got -1"),
+        ("plain-tiny", "--noise", "255", "expected 0 to 254, got 255"),
+        ("tiny", "--rate", "1e-3", "expected none, as it is for plain networks alone, got 0.001"),
+        ("plain-tiny", "--rate", "0", "expected more than 0 and less than 1, got 0"),
+        ("plain-tiny", "--rate", "nan", "expected more than 0 and less than 1, got nan"),
+    ],
+)
+def test_what_is_refused(
+    model: str, option: str, value: str, message: str, scans_folder: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setitem(RECIPES, "tiny", RECIPE)
     with pytest.raises(SystemExit) as stopped:
-        train([model, "--data", str(scans_folder), "--out", str(tmp_path / "out"), "--noise", noise])
+        train([model, "--data", str(scans_folder), "--out", str(tmp_path / "out"), option, value])
     assert stopped.value.code == 2
-    assert f"--noise: expected 0 to 254, above 0 for plain networks alone, got {noise}" in capsys.readouterr().err
+    assert f"{option}: {message}" in capsys.readouterr().err
+
+
+def test_a_seed_and_a_rate_of_ones_own(scans_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other rate is tried, and the same seed gives the same network."""
+    monkeypatch.setitem(RECIPES, "tiny", RECIPE)
+    monkeypatch.setattr(command, "PLAN", TINY)
+    call = ["plain-tiny", "--data", str(scans_folder), "--device", "cpu", "--rate", "2e-3"]
+
+    def trained(name: str, *options: str) -> torch.Tensor:
+        assert train([*call, "--out", str(tmp_path / name), *options]) == 0
+        network, config = load_plain(tmp_path / name / "weights")
+        assert config.rate == 2e-3
+        return network.head.weight
+
+    default, zero = trained("default"), trained("zero", "--seed", "0")
+    one, again = trained("one", "--seed", "1"), trained("again", "--seed", "1")
+    assert sorted(path.name for path in (tmp_path / "one").glob("*.pt")) == ["1-rate-0.002.pt", "2-full.pt"]
+    assert torch.equal(default, zero)
+    assert torch.equal(one, again)
+    assert not torch.equal(zero, one)
 
 
 def test_by_command(scans_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, "tiny", RECIPE)
-    monkeypatch.setattr(plain_training.train_plain, "__defaults__", (TINY,))
+    monkeypatch.setattr(command, "PLAN", TINY)
     call = ["plain-tiny", "--data", str(scans_folder), "--out", str(tmp_path / "out"), "--device", "cpu"]
     assert train([*call, "--noise", "2"]) == 0
     config = load_plain(tmp_path / "out" / "weights")[1]

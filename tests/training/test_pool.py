@@ -8,11 +8,11 @@ from tests.training.test_command import MICRO
 
 from hidemia.training import pool as pools
 from hidemia.training.channel import transmit
-from hidemia.training.command import run
 from hidemia.training.data import Batch, Scans, generator, spread
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.objective import Aids, StageConfig
 from hidemia.training.pool import PART, cuts, on_photos, pool_of
+from hidemia.training.run import run
 from hidemia.training.stages import OBJECTIVES
 
 

@@ -7,12 +7,12 @@ import torch
 from lightning_fabric import Fabric
 from tests.training.test_command import MICRO
 
-from hidemia.training.command import run
 from hidemia.training.data import Scans
 from hidemia.training.objective import StageConfig
 from hidemia.training.plain import matched
 from hidemia.training.plain_training import PlainPlan, train_plain
 from hidemia.training.prior import shares, take_off_prior
+from hidemia.training.run import run
 from hidemia.training.start import Start
 from hidemia.training.verdict import Verdict
 from hidemia.training.weights import load_weights

@@ -9,6 +9,7 @@ from tests.micro import micro_config, micro_system
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
+from hidemia.training.guide import Guide
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import HiderConfig
 from hidemia.training.loop import StageRun
@@ -19,7 +20,6 @@ from hidemia.training.recipes import ModelConfig
 from hidemia.training.roles import Features
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
-from hidemia.training.vanilla import Vanilla
 from hidemia.training.wavelet import dwt, split
 
 NAMES = {
@@ -244,7 +244,7 @@ def test_where_nothing_judges_no_verdict_can_be_frozen(tiny_system) -> None:
 
 def following(system: System, guide: PlainNetwork, **options) -> Objective:
     config = StageConfig("follow", 60, 4, 32, analyzer_rate=3e-3, **options)
-    return OBJECTIVES["follow"](system, Aids(8, 2), config, guide)
+    return OBJECTIVES["follow"](system, Aids(8, 2), config, Guide([guide]))
 
 
 def test_features_follow_those_of_a_guide_that_stays() -> None:
@@ -276,7 +276,7 @@ def test_a_guide_sees_scans_as_it_learned_to(batch: Batch) -> None:
     objective = following(judging(), PlainNetwork(4, 2, 2)).eval()
 
     def seen(noise: float, seed: int) -> torch.Tensor:
-        objective.guide.noise = noise
+        objective.guide.networks[0].noise = noise
         torch.manual_seed(seed)
         return objective(batch, 0.0)["guide"]
 
@@ -306,8 +306,8 @@ def test_a_guide_can_be_asked_of_two_scans_side_by_side() -> None:
 
 
 def test_who_cannot_show_features_is_not_followed(tiny_system) -> None:
-    for teacher in (None, Vanilla(4, 2), tiny_system().hider):
-        with pytest.raises(ValueError, match="follow: expected our analyzer and a plain network, which show their"):
+    for teacher in (None, PlainNetwork(4, 2, 2), tiny_system().hider):
+        with pytest.raises(ValueError, match="follow: expected our analyzer and a guide, got others"):
             OBJECTIVES["follow"](judging(), Aids(8, 2), StageConfig("follow", 1, 2, 32, analyzer_rate=1e-3), teacher)
 
 

@@ -64,7 +64,10 @@ class Judging(AnyAnalyzer):
 
 
 class Canned(nn.Module):
-    """Sends the cover a level brighter, replies two brighter, and finds what is bright in the secret."""
+    """Sends the cover a level brighter, replies two brighter, and finds what is bright in the secret.
+
+    The secret itself it recovers five levels darker.
+    """
 
     def __init__(self, head: nn.Module | None = None, judges: bool = False) -> None:
         super().__init__()
@@ -78,7 +81,7 @@ class Canned(nn.Module):
         logits = secret[:, :1] - 0.5
         if isinstance(self.head, ClassificationHead):
             logits = torch.stack([secret.mean(dim=(1, 2, 3)), torch.full((len(secret),), 0.5)], dim=1)
-        return Trip(stego, reply, reply, stego, logits)
+        return Trip(stego, reply, reply, secret - 5 / 255, logits)
 
 
 def scans(count: int) -> Scans:
@@ -92,9 +95,11 @@ def scans(count: int) -> Scans:
 def test_figures_by_hand() -> None:
     covers = torch.randint(10, 240, (2, 3, 32, 32), dtype=torch.uint8)
     figures = validate(Canned(), scans(5), covers, 32, batch=2)
-    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "dsc"}
+    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "recovered_psnr_db", "dsc"}
     assert figures["stego_psnr_db"] == pytest.approx(20 * math.log10(255))
     assert figures["reply_psnr_db"] == pytest.approx(20 * math.log10(255 / 2))
+    # The dark half is clipped at 0, where it was: the mean of 25 and 0.
+    assert figures["recovered_psnr_db"] == pytest.approx(10 * math.log10(255**2 / 12.5))
     assert figures["dsc"] == pytest.approx(2 / 3)
 
 
@@ -110,7 +115,7 @@ def test_accuracy_for_classes() -> None:
     bright = scans(4)
     bright.images.fill_(200)  # all are taken for class 0, two of four are
     figures = validate(Canned(ClassificationHead(2)), bright, covers, 32)
-    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "accuracy", "balanced_accuracy"}
+    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "recovered_psnr_db", "accuracy", "balanced_accuracy"}
     assert figures["accuracy"] == figures["balanced_accuracy"] == 0.5
 
 
