@@ -136,8 +136,7 @@ class Analyzer(AnyAnalyzer):
                 nn.init.zeros_(seal.bias)
             self.register_buffer("signs", pattern(self.seal), persistent=False)
         classes = self.config.classes
-        self.deepest = len(BANDS) * self.width * 2 ** (self.config.levels - 1)  # channels of all bands together
-        self.verdict = None if classes is None else Verdict(self.deepest, classes)
+        self.verdict = None if classes is None else Verdict(self.channels()[0], classes)
         first = self.config.levels - self.config.attention_levels
         self.attention = nn.ModuleDict(
             {
@@ -146,19 +145,22 @@ class Analyzer(AnyAnalyzer):
             }
         )
 
+    def channels(self) -> list[int]:
+        """Of the levels, coarsest first, of all bands together."""
+        return [len(BANDS) * self.width * 2**level for level in reversed(range(self.config.levels))]
+
     def features(self, bands: dict[str, Tensor]) -> Features:
         """The last features of the four U-Nets by band, each (B, width, H/2, W/2), and the verdict of their deepest."""
         x = {name: front(bands[name], name) for name in BANDS}
-        levels: dict[str, list[Tensor]] = {name: [] for name in BANDS}
+        levels: list[dict[str, Tensor]] = []
         for level in range(self.config.levels):
-            for name in BANDS:
-                x[name] = self.unets[name].down[level](F.max_pool2d(x[name], 2) if level else x[name])
+            x = {name: self.unets[name].down[level](F.max_pool2d(x[name], 2) if level else x[name]) for name in BANDS}
             if str(level) in self.attention:
                 x = self.attention[str(level)](x)
-            for name in BANDS:
-                levels[name].append(x[name])
+            levels.append(x)
         verdict = None if self.verdict is None else self.verdict(x)
-        return Features({name: self.unets[name].decode(levels[name]) for name in BANDS}, verdict, x)
+        maps = {name: self.unets[name].decode([level[name] for level in levels]) for name in BANDS}
+        return Features(maps, verdict, levels)
 
     def reply(self, bands: dict[str, Tensor], features: Features) -> Tensor:
         """Eq. 1: x_mia = IWT(x_stego^LL + x_mia^LL, x_mia^HL, x_mia^LH, x_mia^HH); residual as configured."""

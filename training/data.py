@@ -89,10 +89,25 @@ def read_scans(folder: Path, split: str, segmentation: bool) -> Scans:  # noqa: 
 
 
 def spread(scans: Scans, most: int) -> Scans:
-    """At most so many images, evenly spread over a split."""
-    picks = torch.linspace(0, len(scans.images) - 1, min(most, len(scans.images))).round().long()
-    masks = None if scans.masks is None else scans.masks[picks]
-    return Scans(scans.images[picks], masks, scans.labels[picks], scans.classes)
+    """At most so many images, evenly spread over a split.
+
+    Where the task is to tell classes, as many of each as can be had: a hundred drawn as they come would judge what is
+    balanced over classes by two images of a rare one.
+    """
+    groups = scans.labels if scans.masks is None else torch.zeros_like(scans.labels)
+    classes, counts = groups.unique(return_counts=True)
+    picks, left = [], most
+    for turn, group in enumerate(
+        counts.argsort(stable=True)
+    ):  # the rarest first: what it lacks is shared out among the others
+        share = min(int(counts[group]), left // (len(counts) - turn))
+        own = (groups == classes[group]).nonzero()[:, 0]
+        picks.append(own[torch.linspace(0, len(own) - 1, share).round().long()])
+        left -= share
+    chosen = torch.cat(picks).sort().values
+    return Scans(
+        scans.images[chosen], None if scans.masks is None else scans.masks[chosen], scans.labels[chosen], scans.classes
+    )
 
 
 def _check_labels(folder: Path, split: str, rows: list[dict[str, str]], names: tuple[str, ...]) -> None:

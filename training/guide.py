@@ -13,37 +13,43 @@ from torch import Tensor, nn
 
 from hidemia.training.plain import PlainNetwork, noisy
 
+SHOWN = 2  # levels, the coarsest; an analyzer's finer ones are busy with reading what is hidden
+
 
 class Guide(nn.Module):
     """Plain networks of one task, which learn nothing any more.
 
     Attributes:
         classes: how many they tell; None where their result is a mask.
-        deepest: channels of the coarsest level of each.
+        channels: of the levels that are shown, coarsest first, of all networks together.
 
     Raises:
-        ValueError: there is none, or they tell different things.
+        ValueError: there is none, or they tell different things, or see on different grids.
     """
 
     def __init__(self, networks: Sequence[PlainNetwork]) -> None:
         super().__init__()
-        told = {network.classes for network in networks}
-        if len(told) != 1:
-            raise ValueError(f"guide: expected plain networks of one task, got {len(networks)} of {len(told)}")
+        kinds = {(network.classes, len(network.down)) for network in networks}
+        if len(kinds) != 1:
+            raise ValueError(f"guide: expected plain networks of one task and depth, got {len(kinds)} kinds")
         self.networks = nn.ModuleList(networks).requires_grad_(requires_grad=False)
-        (self.classes,) = told
-        self.deepest = [network.deepest for network in networks]
+        ((self.classes, depth),) = kinds
+        shown = range(min(SHOWN, depth))
+        self.channels = [sum(network.deepest // 2**level for network in networks) for level in shown]
 
     @torch.no_grad()
     def forward(self, scans: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Scans (B, 3, H, W) in [0, 1] -> each network's deepest features (B, C, h, w), and the mean of what they say.
+        """Scans (B, 3, H, W) in [0, 1] -> the levels that are shown, coarsest first, and the mean of what they say.
 
-        That is probabilities, (B, K) or (B, 1, H, W). Each sees the scans under noise as it learned to, drawn anew.
+        A level (B, C, h, w) has the networks side by side, each with a standard deviation of 1. What they say is
+        probabilities, (B, K) or (B, 1, H, W). Each sees the scans under noise as it learned to, drawn anew.
         """
-        features, answers = [], []
+        seen: list[list[Tensor]] = [[] for _ in self.channels]
+        answers = []
         for network in self.networks:
             levels = network.levels(noisy(scans, network.noise, torch.default_generator))
             answer = network.answer(levels)
-            features.append(levels[-1].float())
             answers.append(answer.sigmoid() if self.classes is None else answer.softmax(dim=1))
-        return features, torch.stack(answers).mean(dim=0)
+            for own, level in zip(seen, reversed(levels), strict=False):
+                own.append(level.float() / level.float().std().clamp_min(1e-3))
+        return [torch.cat(level, dim=1) for level in seen], torch.stack(answers).mean(dim=0)

@@ -7,6 +7,7 @@ A system is built, trained, saved and exported through these alone. What only on
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -31,12 +32,13 @@ class Features(NamedTuple):
     Attributes:
         maps: its last features by name, each (B, C, H/2, W/2).
         verdict: the class, as logits (B, K), see `hidemia.training.verdict`; None where the analyzer gives none.
-        deepest: its coarsest features by name, each (B, C, h, w); None where the analyzer does not show them.
+        levels: its features on the way down, finest first, each by name and (B, C, h, w); none where the analyzer does
+            not show them.
     """
 
     maps: dict[str, Tensor]
     verdict: Tensor | None = None
-    deepest: dict[str, Tensor] | None = None
+    levels: Sequence[dict[str, Tensor]] = ()
 
 
 class AnyAnalyzer(nn.Module, ABC):

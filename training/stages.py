@@ -76,7 +76,7 @@ class Look(Objective):
 
 
 class Follow(Look):
-    """`Look`, with a guide: plain networks see the bare scan, and the deepest features have to tell what theirs do.
+    """`Look`, with a guide: plain networks see the bare scan, and the coarsest features have to tell what theirs do.
 
     A class is one number a scan, and what a few hundred scans show can be learned by heart instead. What a guide sees
     of each view of them is thousands. Which class it takes the view for stands in the label's place, since it can be
@@ -90,10 +90,11 @@ class Follow(Look):
         if not isinstance(teacher, Guide) or not isinstance(system.analyzer, Analyzer):
             raise ValueError("follow: expected our analyzer and a guide, got others")
         self.guide = teacher
-        self.told = nn.Conv2d(system.analyzer.deepest, sum(teacher.deepest), 1)
+        pairs = zip(system.analyzer.channels(), teacher.channels, strict=False)  # as many levels as both have
+        self.told = nn.ModuleList(nn.Conv2d(own, theirs, 1) for own, theirs in pairs)
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:
-        """The analyzer, and the convolution that tells the guide's features from its own."""
+        """The analyzer, and the convolutions that tell the guide's features from its own."""
         return [*super().trained(), ([self.told], self.config.analyzer_rate)]
 
     def train(self, mode: bool = True) -> Follow:  # noqa: FBT001, FBT002 - as in torch
@@ -107,18 +108,13 @@ class Follow(Look):
             stego, _ = self._hidden(batch)
         seen, answer = self.guide(batch.secrets)
         features = self.system.analyzer.features(split(dwt(stego)))
-        assert features.deepest is not None  # noqa: S101 - our analyzer shows them
-        told = self.told(torch.cat(list(features.deepest.values()), dim=1)).float()
-        errors = [_untold(own, theirs) for own, theirs in zip(told.split(self.guide.deepest, dim=1), seen, strict=True)]
+        errors = []
+        for tell, own, theirs in zip(self.told, reversed(features.levels), seen, strict=False):
+            told = tell(torch.cat(list(own.values()), dim=1)).float()
+            errors.append(F.mse_loss(told, F.adaptive_avg_pool2d(theirs, told.shape[2:])))
         truth = self._truth(batch) if self.guide.classes is None else answer
         guide = self.config.guide_weight * torch.stack(errors).mean()
         return self._aided(features, batch.secrets, truth) | {"guide": guide}
-
-
-def _untold(told: Tensor, seen: Tensor) -> Tensor:
-    """The share of what is seen that is not told: 1 if its mean alone is. (B, C, h, w) and (B, C, H, W) -> a number."""
-    seen = F.adaptive_avg_pool2d(seen, told.shape[2:])
-    return F.mse_loss(told, seen) / seen.var().clamp_min(1e-6)
 
 
 class Joint(Objective):

@@ -64,7 +64,10 @@ def guide_of(recipe: Recipe, start: Start) -> Guide | None:
             f"--plain: expected a plain network, which {model.name} follows, got none; name the weights that "
             f"`hidemia train plain-{model.name}` writes"
         )
-    return Guide([_plain_of(model, folder) for folder in folders])
+    try:
+        return Guide([_plain_of(model, folder) for folder in folders])
+    except ValueError as error:
+        raise TrainingError(f"--plain: {error}; train them by one and the same command") from error
 
 
 def _plain_of(model: ModelConfig, folder: Path) -> PlainNetwork:

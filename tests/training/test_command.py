@@ -293,6 +293,12 @@ def test_a_plain_network_is_followed_where_the_recipe_says_so(
         TrainingError, match=r"expected a plain network of micro, .*, got vanilla of micro; train plain-m"
     ):
         train([*arguments, "--plain", str(weights), "--resume"])
+    deeper = dataclasses.replace(config, levels=config.levels + 1)
+    both = tmp_path / "deeper", tmp_path / "plain"
+    for depth, folder in zip((deeper, config), both, strict=True):
+        save_plain(depth.build(), depth, folder)
+    with pytest.raises(TrainingError, match=r"--plain: guide: expected .* of one task and depth, got 2 kinds; train"):
+        train([*arguments, "--plain", *map(str, both), "--resume"])
     other = dataclasses.replace(config, name="other", classes=("background", "other"))
     save_plain(other.build(), other, weights)
     begun = Start(plain=(weights,))

@@ -238,4 +238,9 @@ def test_spread_takes_evenly_from_a_split() -> None:
     assert some.masks is not None
     assert some.masks[:, 0, 0, 0].tolist() == [0, 4, 8]
     assert spread(scans, 50).labels.tolist() == list(range(9))
-    assert spread(dataclasses.replace(scans, masks=None), 2).masks is None
+    told = dataclasses.replace(scans, masks=None, labels=torch.tensor([0, 0, 0, 0, 0, 0, 1, 2, 2]))
+    some = spread(dataclasses.replace(told, images=torch.arange(9)), 7)  # of class 1 all, two of class 2, four of 0
+    assert some.images.tolist() == [0, 2, 3, 5, 6, 7, 8]
+    assert some.labels.tolist() == [0, 0, 0, 0, 1, 2, 2]
+    assert some.masks is None
+    assert spread(told, 50).labels.tolist() == told.labels.tolist()

@@ -9,7 +9,7 @@ from tests.micro import micro_config, micro_system
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
-from hidemia.training.guide import Guide
+from hidemia.training.guide import SHOWN, Guide
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import HiderConfig
 from hidemia.training.loop import StageRun
@@ -259,6 +259,23 @@ def test_features_follow_those_of_a_guide_that_stays() -> None:
     assert errors[-1] < 0.5
     assert all(torch.equal(value, before[name]) for name, value in guide.state_dict().items())
     assert not guide.training
+
+
+def test_as_many_levels_are_told_as_both_have(batch: Batch) -> None:
+    """By hand: the mean over levels of how far what is told lies from what is seen."""
+    torch.manual_seed(0)
+    for levels in (1, 2, 3):
+        system, guide = judging(), PlainNetwork(4, levels, 2)
+        objective = following(system, guide).eval()
+        found = objective(batch._replace(stegos=batch.secrets), 0.0)["guide"]
+        own = system.analyzer.features(split(dwt(batch.secrets))).levels[::-1]
+        theirs = Guide([guide])(batch.secrets)[0]
+        assert len(objective.told) == min(len(own), levels, SHOWN)
+        errors = []
+        for tell, bands, seen in zip(objective.told, own, theirs, strict=False):
+            told = tell(torch.cat(list(bands.values()), dim=1))
+            errors.append((told - F.adaptive_avg_pool2d(seen, told.shape[2:])).square().mean())
+        torch.testing.assert_close(found, sum(errors) / len(errors))
 
 
 def test_a_guide_may_see_on_another_grid_and_weigh_more(batch: Batch) -> None:
