@@ -118,6 +118,7 @@ class Analyzer(AnyAnalyzer):
     """M: the stego (B, 3, H, W) in [0, 1] -> the reply (B, 3, H, W), before the 8-bit channel.
 
     H and W are divisible by 2 ** levels. The heads start at zero: a fresh analyzer answers with the stego.
+    ``channels`` are those of its levels, coarsest first, of all bands together.
     """
 
     def __init__(self, config: AnalyzerConfig | None = None) -> None:
@@ -136,7 +137,8 @@ class Analyzer(AnyAnalyzer):
                 nn.init.zeros_(seal.bias)
             self.register_buffer("signs", pattern(self.seal), persistent=False)
         classes = self.config.classes
-        self.verdict = None if classes is None else Verdict(self.channels()[0], classes)
+        self.channels = [len(BANDS) * self.width * 2**level for level in reversed(range(self.config.levels))]
+        self.verdict = None if classes is None else Verdict(self.channels[0], classes)
         first = self.config.levels - self.config.attention_levels
         self.attention = nn.ModuleDict(
             {
@@ -144,10 +146,6 @@ class Analyzer(AnyAnalyzer):
                 for level in range(first, self.config.levels)
             }
         )
-
-    def channels(self) -> list[int]:
-        """Of the levels, coarsest first, of all bands together."""
-        return [len(BANDS) * self.width * 2**level for level in reversed(range(self.config.levels))]
 
     def features(self, bands: dict[str, Tensor]) -> Features:
         """The last features of the four U-Nets by band, each (B, width, H/2, W/2), and the verdict of their deepest."""

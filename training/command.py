@@ -27,6 +27,8 @@ def train(arguments: list[str]) -> int:
     prefix = next((prefix for prefix in PLAIN if options.model.startswith(prefix)), "")
     recipe = RECIPES[options.model.removeprefix(prefix)]
     if options.seed is not None:
+        if not 0 <= options.seed < 2**31:
+            parser.error(f"--seed: expected 0 to {2**31 - 1}, got {options.seed}")
         recipe = dataclasses.replace(recipe, seed=options.seed)
     out = options.out or Path("runs") / options.model
     if out.exists() and any(out.glob("*.pt")) and not options.resume:
@@ -71,16 +73,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--teacher", type=Path, metavar="MODEL.PT", help="HiNet's released checkpoint as the teacher")
     parser.add_argument(
         "--plain", type=Path, nargs="+", default=[], metavar="WEIGHTS",
-        help="plain networks, which a stage `follow` learns from together",
+        help="after MODEL: plain networks, which a stage `follow` learns from together",
     )  # fmt: skip
     parser.add_argument(
         "--first-stage", type=int, default=1, metavar="N", help="with --start or --teacher: the stage to begin with"
     )
     parser.add_argument(
-        "--noise", type=float, default=0.0, metavar="LEVELS", help="for plain-MODEL: on every image, of 255 (default 0)"
+        "--noise",
+        type=float,
+        default=0.0,
+        metavar="LEVELS",
+        help="for a plain network: on each image, of 255 (default 0)",
     )
     parser.add_argument(
-        "--rate", type=float, metavar="R", help="for plain-MODEL: the learning rate (default: three are tried)"
+        "--rate",
+        type=float,
+        metavar="R",
+        help="for a plain network: the one learning rate to try",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of every random draw (default: the recipe's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -92,12 +101,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _refuse_for_plain(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Ends with a line where an option cannot be meant for a plain network."""
+    for name in ("start", "teacher", "first_stage", "plain", "devices", "nodes"):
+        if getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')}: expected none, as it is for recipes alone; leave it out")
     if not 0 <= options.noise < 255:
         parser.error(f"--noise: expected 0 to 254, got {options.noise:g}")
     if options.rate is not None and not 0 < options.rate < 1:
         parser.error(f"--rate: expected more than 0 and less than 1, got {options.rate:g}")
-    if options.plain:
-        parser.error(f"--plain: expected none, as a plain network follows no other, got {options.plain[0]}")
 
 
 def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace, recipe: Recipe) -> None:
@@ -113,7 +123,7 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace, recipe
     if options.devices < 1 or options.nodes < 1:
         parser.error(f"--devices, --nodes: expected at least 1, got {options.devices} and {options.nodes}")
     for name in ("noise", "rate"):
-        if getattr(options, name):
+        if getattr(options, name) != parser.get_default(name):
             parser.error(f"--{name}: expected none, as it is for plain networks alone, got {getattr(options, name):g}")
     if options.covers is None:
         parser.error("--covers: expected a folder of photos, got none")

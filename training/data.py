@@ -91,8 +91,8 @@ def read_scans(folder: Path, split: str, segmentation: bool) -> Scans:  # noqa: 
 def spread(scans: Scans, most: int) -> Scans:
     """At most so many images, evenly spread over a split.
 
-    Where the task is to tell classes, as many of each as can be had: a hundred drawn as they come would judge what is
-    balanced over classes by two images of a rare one.
+    Where the task is to tell classes these have equal shares, and what a rare one lacks goes to the others: a hundred
+    drawn as they come would judge what is balanced over classes by two images of a rare one.
     """
     groups = scans.labels if scans.masks is None else torch.zeros_like(scans.labels)
     classes, counts = groups.unique(return_counts=True)

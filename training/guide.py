@@ -24,32 +24,33 @@ class Guide(nn.Module):
         channels: of the levels that are shown, coarsest first, of all networks together.
 
     Raises:
-        ValueError: there is none, or they tell different things, or see on different grids.
+        ValueError: there is none, or they tell different numbers of classes, or have different numbers of levels.
     """
 
     def __init__(self, networks: Sequence[PlainNetwork]) -> None:
         super().__init__()
-        kinds = {(network.classes, len(network.down)) for network in networks}
+        kinds = {(network.classes, len(network.channels)) for network in networks}
         if len(kinds) != 1:
             raise ValueError(f"guide: expected plain networks of one task and depth, got {len(kinds)} kinds")
         self.networks = nn.ModuleList(networks).requires_grad_(requires_grad=False)
         ((self.classes, depth),) = kinds
         shown = range(min(SHOWN, depth))
-        self.channels = [sum(network.deepest // 2**level for network in networks) for level in shown]
+        self.channels = [sum(network.channels[level] for network in networks) for level in shown]
 
     @torch.no_grad()
-    def forward(self, scans: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Scans (B, 3, H, W) in [0, 1] -> the levels that are shown, coarsest first, and the mean of what they say.
+    def forward(self, scans: Tensor) -> tuple[list[list[Tensor]], Tensor | None]:
+        """Scans (B, 3, H, W) in [0, 1] -> features of the levels that are shown, and what the networks say.
 
-        A level (B, C, h, w) has the networks side by side, each with a standard deviation of 1. What they say is
-        probabilities, (B, K) or (B, 1, H, W). Each sees the scans under noise as it learned to, drawn anew.
+        Features are by level, coarsest first, and network, each (B, C, h, w). What they say is the mean of their
+        probabilities, (B, K), or None where that would be a mask. Each sees the scans under noise as it learned to,
+        drawn anew.
         """
         seen: list[list[Tensor]] = [[] for _ in self.channels]
         answers = []
         for network in self.networks:
             levels = network.levels(noisy(scans, network.noise, torch.default_generator))
-            answer = network.answer(levels)
-            answers.append(answer.sigmoid() if self.classes is None else answer.softmax(dim=1))
             for own, level in zip(seen, reversed(levels), strict=False):
-                own.append(level.float() / level.float().std().clamp_min(1e-3))
-        return [torch.cat(level, dim=1) for level in seen], torch.stack(answers).mean(dim=0)
+                own.append(level.float())
+            if self.classes is not None:
+                answers.append(network.answer(levels).softmax(dim=1))
+        return seen, torch.stack(answers).mean(dim=0) if answers else None

@@ -168,8 +168,9 @@ def run_stage(
     if first and checkpoint.path.is_file():
         saved = torch.load(checkpoint.path, map_location=fabric.device, weights_only=True)
     saved = fabric.broadcast(saved)
+    begun = {"seed": seed}
     if saved is not None:
-        run.restore(saved)
+        go_on(checkpoint.path, saved, begun, run.restore)
         run.guard.restore(saved["guard"])
         log.info("%s: resumed at step %d of %d", name, run.step, steps)
     curve = checkpoint.path.with_suffix(".jsonl")
@@ -192,10 +193,34 @@ def run_stage(
             if run.step % 20 == 0 or done:
                 _write(curve, run.step, losses, figures, run.guard.rollbacks)
             if run.step % checkpoint.every == 0 or done:
-                save_atomically(run.state() | {"guard": run.guard.state()}, checkpoint.path)
+                save_atomically(run.state() | {"guard": run.guard.state(), "begun": begun}, checkpoint.path)
     run.share()
     choose_experts(objective, seed, None)
     return run.average.module
+
+
+def go_on(
+    path: Path, saved: dict[str, Any], begun: dict[str, float], restore: Callable[[dict[str, Any]], None]
+) -> None:
+    """Go on from what a checkpoint holds, whose run began with the same numbers.
+
+    Raises:
+        TrainingError: it began with others, or is of another recipe or version.
+    """
+    try:
+        for name, value in begun.items():
+            if saved["begun"][name] != value:
+                raise TrainingError(
+                    f"{path}: expected {name} {saved['begun'][name]:g}, as the run began, got {value:g}; give the same "
+                    "or choose another --out"
+                )
+        restore(saved)
+    except (KeyError, RuntimeError, ValueError) as error:
+        line = " ".join(str(error).split())[:300]
+        raise TrainingError(
+            f"{path}: expected a checkpoint of this recipe and version, got one that differs in {line}; choose another "
+            "--out, or go on from finished weights with --start and --first-stage"
+        ) from error
 
 
 def choose_experts(objective: Objective, seed: int, step: int | None) -> None:

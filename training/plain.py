@@ -109,7 +109,7 @@ class PlainNetwork(AnyPlain):
         super().__init__()
         widths = [width * 2**level for level in range(levels)]
         self.down = nn.ModuleList(_double(*pair) for pair in pairwise([BAND_CHANNELS, *widths]))
-        self.classes, self.deepest = classes, widths[-1]  # channels of the coarsest level
+        self.classes, self.channels = classes, widths[::-1]  # of the levels, coarsest first
         if classes is not None:
             self.head: nn.Module = nn.Linear(widths[-1], classes)
             return

@@ -1,4 +1,4 @@
-"""Trains the plain network: three learning rates, each until the validation split no longer gains; the best goes on.
+"""Trains the plain network: learning rates, each until the validation split no longer gains; the best goes on.
 
 The rates are tried on small images. The best goes on at full size with a third of its rate, until the same plateau.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from hidemia.training.data import Scans, generator, scaled, scan_batch
-from hidemia.training.loop import averaging, save_atomically
+from hidemia.training.loop import averaging, go_on, save_atomically
 from hidemia.training.losses import mia_loss
 from hidemia.training.plain import PlainConfig, noisy, save_plain
 from hidemia.training.prior import take_off_prior
@@ -56,13 +56,14 @@ class PlainPlan:
 
 PLAN = PlainPlan()
 GAIN = 1e-4  # what counts as one
+NUMBERS = ("rate", "step", "look", "stale", "falls", "best")  # of a run, by which it goes on
 
 
 class PlainRun:
     """One training, at one rate and one size, until its plateau.
 
     What is judged and kept is the average of the last steps, as in our own stages: from one step to the next a network
-    of a few hundred scans gains and loses ten points on others, and the best of many looks would be a lucky one.
+    of a few hundred scans gains and loses more on others than it learns, and the best of many looks is a lucky one.
     """
 
     def __init__(self, network: AnyPlain, rate: float, fabric: Fabric) -> None:
@@ -76,8 +77,7 @@ class PlainRun:
 
     def state(self) -> dict[str, Any]:
         """All that decides how the run goes on."""
-        numbers = {name: getattr(self, name) for name in ("rate", "step", "look", "stale", "falls", "best")}
-        return numbers | {
+        return {name: getattr(self, name) for name in NUMBERS} | {
             "best_weights": self.best_weights,
             "network": self.raw.state_dict(),
             "average": self.average.state_dict(),
@@ -86,11 +86,11 @@ class PlainRun:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take `state` back."""
-        self.raw.load_state_dict(state.pop("network"))
-        self.average.load_state_dict(state.pop("average"))
-        self.optimizer.load_state_dict(state.pop("optimizer"))
-        for name, value in state.items():
-            setattr(self, name, value)
+        self.raw.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name in (*NUMBERS, "best_weights"):
+            setattr(self, name, state[name])
 
     def learn(self, images: Tensor, truth: Tensor) -> None:
         """One step."""
@@ -116,14 +116,17 @@ class PlainRun:
         if self.stale == patience:
             self.rate, self.falls, self.stale = self.rate / 5, self.falls + 1, 0
             self.raw.load_state_dict(self.best_weights)
+            self.average.n_averaged.zero_()  # the next step begins a new one
 
 
 def until_plateau(
     run: PlainRun, train: Scans, val: Scans, size_px: int, plan: PlainPlan, recipe: Recipe, checkpoint: Path
 ) -> PlainRun:
     """Train to the end of a plan, going on where the checkpoint is; the network ends with its best weights."""
+    begun = {"seed": recipe.seed, "rate": run.rate, "noise": run.raw.noise}
     if checkpoint.is_file():
-        run.restore(torch.load(checkpoint, map_location=run.fabric.device, weights_only=True))
+        saved = torch.load(checkpoint, map_location=run.fabric.device, weights_only=True)
+        go_on(checkpoint, saved, begun, run.restore)
     every = max(1, min(plan.every, len(train.images) // plan.batch))
     while run.falls <= plan.falls and run.look < plan.looks:
         for _ in range(every):
@@ -136,7 +139,7 @@ def until_plateau(
         figure = figure_of(run.average.module, val, size_px)
         run.judge(figure, plan.patience)
         log.info("%s: step %d val %.4f best %.4f rate %.2g", checkpoint.stem, run.step, figure, run.best, run.rate)
-        save_atomically(run.state(), checkpoint)
+        save_atomically(run.state() | {"begun": begun}, checkpoint)
     run.raw.load_state_dict(run.best_weights)
     return run
 

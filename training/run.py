@@ -103,6 +103,7 @@ def run(
     for number, config in enumerate(recipe.stages, start=1):
         if number < start.stage:
             continue
+        torch.manual_seed(recipe.seed * 7919 + number)  # what a stage adds of its own starts the same when resumed
         stage_system = _taught(system, teacher) if config.teacher else system
         shown_by = guide if OBJECTIVES[config.objective].guided else teacher
         averaged = run_stage(
@@ -124,10 +125,17 @@ def run(
 
 
 def _even(system: System, recipe: Recipe, stages: tuple[StageConfig, ...], labels: Tensor) -> None:
-    """Takes the prior off a verdict that learned in one of these stages; one that did not was without it before."""
+    """Takes the prior off a verdict that last learned from labels in one of these stages.
+
+    One that learned in none was without it before, and one that learned from a guide is as the guide is, without.
+    """
     verdict = system.analyzer.verdict if isinstance(system.analyzer, Analyzer) else None
-    learned = any(OBJECTIVES[stage.objective].trains_analyzer and not stage.frozen_verdict for stage in stages)
-    if recipe.balanced and verdict is not None and learned:
+    taught = [
+        OBJECTIVES[stage.objective]
+        for stage in stages
+        if OBJECTIVES[stage.objective].trains_analyzer and not stage.frozen_verdict
+    ]
+    if recipe.balanced and verdict is not None and taught and not taught[-1].guided:
         take_off_prior(verdict.linear, labels, recipe.balanced)
 
 

@@ -11,7 +11,7 @@ is:
 5. `Seal`      the seal alone, on the finished analyzer.
 
 A model that starts from another's weights has a hider that can be read already. It begins with `Look` in the place
-of the first three, or with `Follow`, which is shown by a plain network what there is to be seen.
+of the first three, or with `Follow`, which is shown by plain networks what there is to be seen.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ class Follow(Look):
     def __init__(self, system: System, aids: Aids, config: StageConfig, teacher: nn.Module | None = None) -> None:
         super().__init__(system, aids, config)
         if not isinstance(teacher, Guide) or not isinstance(system.analyzer, Analyzer):
-            raise ValueError("follow: expected our analyzer and a guide, got others")
+            got = f"{type(system.analyzer).__name__} and {type(teacher).__name__}"
+            raise ValueError(f"follow: expected our Analyzer and a Guide, got {got}")
         self.guide = teacher
-        pairs = zip(system.analyzer.channels(), teacher.channels, strict=False)  # as many levels as both have
+        pairs = zip(system.analyzer.channels, teacher.channels, strict=False)  # as many levels as both have
         self.told = nn.ModuleList(nn.Conv2d(own, theirs, 1) for own, theirs in pairs)
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:
@@ -111,10 +112,17 @@ class Follow(Look):
         errors = []
         for tell, own, theirs in zip(self.told, reversed(features.levels), seen, strict=False):
             told = tell(torch.cat(list(own.values()), dim=1)).float()
-            errors.append(F.mse_loss(told, F.adaptive_avg_pool2d(theirs, told.shape[2:])))
-        truth = self._truth(batch) if self.guide.classes is None else answer
+            grid = (told.shape[2], told.shape[3])
+            errors.append(F.mse_loss(told, torch.cat([_evened(part, grid) for part in theirs], dim=1)))
+        truth = self._truth(batch) if answer is None else answer
         guide = self.config.guide_weight * torch.stack(errors).mean()
         return self._aided(features, batch.secrets, truth) | {"guide": guide}
+
+
+def _evened(features: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, C, h, w) -> the same on a grid, with a standard deviation of 1: each network is told alike."""
+    features = F.adaptive_avg_pool2d(features, grid)
+    return features / features.std().clamp_min(1e-3)  # of this batch; nothing divides by what never varies
 
 
 class Joint(Objective):

@@ -67,7 +67,10 @@ def guide_of(recipe: Recipe, start: Start) -> Guide | None:
     try:
         return Guide([_plain_of(model, folder) for folder in folders])
     except ValueError as error:
-        raise TrainingError(f"--plain: {error}; train them by one and the same command") from error
+        raise TrainingError(
+            f"--plain: {error} among {', '.join(map(str, folders))}; train them by commands that differ in --seed and "
+            "--noise alone"
+        ) from error
 
 
 def _plain_of(model: ModelConfig, folder: Path) -> PlainNetwork:

@@ -34,7 +34,7 @@ CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 
 @torch.no_grad()
 def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Tensor) -> ModelConfig:
-    """The configuration with its thresholds set, from one trip for each of at most `MOST_IMAGES` of the split.
+    """The configuration with its thresholds set, from one trip for each of at most `MOST_IMAGES` (`data.spread`).
 
     The mask's threshold is the candidate with the best mean Dice. A reply must differ from what was sent in at
     least a quarter of the share of values that the least changed one differs in, and lie at most 6 dB further

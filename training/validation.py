@@ -32,15 +32,15 @@ def balanced_accuracy(prediction: Tensor, labels: Tensor) -> float:
 
 @torch.no_grad()
 def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batch: int = 16) -> dict[str, float]:
-    """Means over the split, one cover an image, after the channel: PSNR of stego, reply and R(stego), the task.
+    """Means over the scans given, one cover each, after the channel: PSNR of stego, reply and R(stego), the task.
 
-    R(stego) is compared with the scan: an analyzer can hardly find what R has lost.
+    R(stego) is compared with the scan: what R has lost a photo hardly holds.
 
     Where the analyzer gives a `hidemia.training.verdict`, also how good that is before it is written into a reply.
     """
     training, device = system.training, next(system.parameters()).device
     system.eval()
-    stego_db, reply_db, found_db, task, answers, verdicts = [], [], [], [], [], []
+    stego_db, reply_db, reference_db, task, answers, verdicts = [], [], [], [], [], []
     for start in range(0, len(scans.images), batch):
         picks = torch.arange(start, min(start + batch, len(scans.images)))
         secret = scaled(scans.images[picks].to(device), size_px)
@@ -48,7 +48,7 @@ def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batc
         trip = system(secret, cover)
         stego_db.append(psnr_db(trip.stego, cover))
         reply_db.append(psnr_db(trip.reply, cover))
-        found_db.append(psnr_db(trip.reference, secret))
+        reference_db.append(psnr_db(trip.reference, secret))
         if isinstance(system.head, ClassificationHead):
             answers.append(trip.logits.argmax(dim=1).cpu())
             judged = system.analyzer.features(split(dwt(trip.stego))).verdict
@@ -61,7 +61,7 @@ def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batc
     figures = {
         name: torch.cat(values).mean().item()
         for name, values in (
-            ("stego_psnr_db", stego_db), ("reply_psnr_db", reply_db), ("recovered_psnr_db", found_db)
+            ("stego_psnr_db", stego_db), ("reply_psnr_db", reply_db), ("reference_psnr_db", reference_db)
         )
     }  # fmt: skip
     if answers:

@@ -17,10 +17,10 @@ from hidemia.training.command import train
 from hidemia.training.data import Scans
 from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.objective import StageConfig
-from hidemia.training.plain import matched, save_plain, vanilla
+from hidemia.training.plain import matched, save_plain
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
 from hidemia.training.run import run
-from hidemia.training.start import Start, fill
+from hidemia.training.start import FROM_NOTHING, Start, fill
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights, save_weights
 
@@ -39,6 +39,7 @@ MICRO = Recipe(
     ),
 )
 STAGES = ["1-hide", "2-read", "3-joint", "4-answer"]
+FOLLOW = StageConfig("follow", steps=2, batch=2, size_px=16, analyzer_rate=1e-3)
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,14 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def arguments(scans_folder: Path, covers_folder: Path, tmp_path: Path) -> list[str]:
     folders = {"--data": scans_folder, "--covers": covers_folder, "--out": tmp_path / "out"}
     return ["micro", "--device", "cpu", *(str(word) for pair in folders.items() for word in pair)]
+
+
+def plain(folder: Path) -> Path:
+    """Weights of a plain network of the recipe, as it begins."""
+    torch.manual_seed(5)
+    config = matched(MICRO.model)
+    save_plain(config.build(), config, folder / "plain" / "weights")
+    return folder / "plain" / "weights"
 
 
 def equal(a: nn.Module, b: nn.Module) -> bool:
@@ -103,15 +112,20 @@ def test_stages_build_on_each_other(arguments: list[str], tmp_path: Path) -> Non
     assert [same(*pair) for pair in pairwise(analyzer)] == [False, False, False]
 
 
-@pytest.mark.parametrize("killed_in", ["read", "answer"])
+@pytest.mark.parametrize("killed_in", ["read", "answer", "follow"])
 def test_killed_in_a_stage_and_resumed(
     killed_in: str, scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also in one that brings something of its own, which starts at random: what tells the guide's features."""
+    recipe, start = MICRO, FROM_NOTHING
+    if killed_in == "follow":
+        recipe, start = dataclasses.replace(MICRO, stages=(MICRO.stages[0], FOLLOW)), Start(plain=(plain(tmp_path),))
+
     def go(out: str):
-        return run(MICRO, scans_folder, None, covers_folder, tmp_path / out, "cpu")
+        return run(recipe, scans_folder, None, covers_folder, tmp_path / out, "cpu", start)
 
     whole = go("whole")
-    number = [stage.objective for stage in MICRO.stages].index(killed_in)
+    number = [stage.objective for stage in recipe.stages].index(killed_in)
     real, calls = runs.run_stage, []
 
     def cut(*arguments, **options):
@@ -265,51 +279,41 @@ def test_an_analyzer_of_another_kind_learns_on_the_hider_it_starts_with(
         trained("fourth", deeper, *begun)
 
 
-def test_a_plain_network_is_followed_where_the_recipe_says_so(
-    arguments: list[str], scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_plain_networks_are_followed_where_the_recipe_says_so(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    follow = StageConfig("follow", steps=2, batch=2, size_px=16, analyzer_rate=1e-3)
-    monkeypatch.setitem(RECIPES, "micro", dataclasses.replace(MICRO, stages=(MICRO.stages[0], follow)))
-    weights = tmp_path / "plain" / "weights"
-    config = matched(MICRO.model)
-    save_plain(config.build(), config, weights)
-    with pytest.raises(TrainingError, match="--plain: expected a plain network, which micro follows, got none; name "):
-        train(arguments)
-    assert train([*arguments, "--plain", str(weights)]) == 0
-    (row,) = (tmp_path / "out" / "2-follow.jsonl").read_text().splitlines()
-    assert json.loads(row)["guide"] > 0
-    assert train([*arguments[:-1], str(tmp_path / "two"), "--plain", str(weights), str(weights)]) == 0
-    with pytest.raises(SystemExit):
-        train(["plain-micro", *arguments[1:], "--plain", str(weights), "--resume"])
+    monkeypatch.setitem(RECIPES, "micro", dataclasses.replace(MICRO, stages=(MICRO.stages[0], FOLLOW)))
+    weights = str(plain(tmp_path))
+
+    def learned(name: str, *options: str) -> System:
+        assert train([*arguments[:-1], str(tmp_path / name), *options]) == 0
+        (row,) = (tmp_path / name / "2-follow.jsonl").read_text().splitlines()
+        assert json.loads(row)["guide"] > 0
+        return load_weights(tmp_path / name / "weights")[0]
+
+    assert not equal(learned("one", "--plain", weights), learned("two", "--plain", weights, weights))
     # Weights that are past the stage which follows go on without.
-    more = ["--start", str(tmp_path / "out" / "weights"), "--first-stage", "3", "--out", str(tmp_path / "on")]
-    monkeypatch.setitem(
-        RECIPES, "micro", dataclasses.replace(MICRO, stages=(*RECIPES["micro"].stages, MICRO.stages[3]))
-    )
+    three = dataclasses.replace(MICRO, stages=(*RECIPES["micro"].stages, MICRO.stages[3]))
+    monkeypatch.setitem(RECIPES, "micro", three)
+    more = ["--start", str(tmp_path / "one" / "weights"), "--first-stage", "3", "--out", str(tmp_path / "on")]
     assert train([*arguments, *more]) == 0
-    bare = vanilla(MICRO.model, width=4)
-    save_plain(bare.build(), bare, weights)
-    with pytest.raises(
-        TrainingError, match=r"expected a plain network of micro, .*, got vanilla of micro; train plain-m"
-    ):
-        train([*arguments, "--plain", str(weights), "--resume"])
-    deeper = dataclasses.replace(config, levels=config.levels + 1)
-    both = tmp_path / "deeper", tmp_path / "plain"
-    for depth, folder in zip((deeper, config), both, strict=True):
-        save_plain(depth.build(), depth, folder)
-    with pytest.raises(TrainingError, match=r"--plain: guide: expected .* of one task and depth, got 2 kinds; train"):
-        train([*arguments, "--plain", *map(str, both), "--resume"])
-    other = dataclasses.replace(config, name="other", classes=("background", "other"))
-    save_plain(other.build(), other, weights)
-    begun = Start(plain=(weights,))
-    with pytest.raises(
-        TrainingError, match="of micro, which tells background, lesion, got bands of other; train plain-micro"
-    ):
-        run(RECIPES["micro"], scans_folder, None, covers_folder, tmp_path / "more", "cpu", begun)
-    with pytest.raises(
-        TrainingError, match=r"--plain: expected none, as micro follows no plain network, got .*; leave"
-    ):
-        run(MICRO, scans_folder, None, covers_folder, tmp_path / "more", "cpu", begun)
+
+
+def test_a_run_goes_on_as_it_began(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another seed, or from the checkpoint of another recipe, there is one line instead."""
+    one = dataclasses.replace(MICRO, stages=MICRO.stages[:1])
+    monkeypatch.setitem(RECIPES, "micro", one)
+    assert train([*arguments, "--seed", "1"]) == 0
+    with pytest.raises(TrainingError, match=r"1-hide.pt: expected seed 1, as the run began, got 0; give the same or"):
+        train([*arguments, "--resume"])
+    narrow = dataclasses.replace(one.model, hider=HiderConfig(blocks=2, growth=2))
+    monkeypatch.setitem(RECIPES, "micro", dataclasses.replace(one, model=narrow))
+    with pytest.raises(TrainingError, match=r"expected a checkpoint of this recipe and version, got .*size mismatch"):
+        train([*arguments, "--resume", "--seed", "1"])
+    checkpoint = tmp_path / "out" / "1-hide.pt"
+    torch.save({"step": 3}, checkpoint)  # as an earlier version may have written it
+    with pytest.raises(TrainingError, match=r"expected a checkpoint of this recipe and version, got .*'begun'"):
+        train([*arguments, "--resume", "--seed", "1"])
 
 
 def test_another_question_is_asked_of_what_reads_already(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from hidemia.training import command, plain_training
 from hidemia.training.analyzer import AnalyzerConfig
@@ -12,7 +13,15 @@ from hidemia.training.data import Scans, generator
 from hidemia.training.errors import TrainingError
 from hidemia.training.objective import StageConfig
 from hidemia.training.plain import PlainConfig, PlainNetwork, load_plain, matched, noisy, save_plain, vanilla
-from hidemia.training.plain_training import PlainPlan, PlainRun, figure_of, predictions, train_plain, with_threshold
+from hidemia.training.plain_training import (
+    PlainPlan,
+    PlainRun,
+    figure_of,
+    predictions,
+    train_plain,
+    until_plateau,
+    with_threshold,
+)
 from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
 
 TINY = PlainPlan(rates=(1e-3, 1e-2), trial_px=32, batch=2, every=2, patience=1, falls=0, looks=3)
@@ -85,22 +94,38 @@ def test_learns(scans: Scans) -> None:
     before = figure_of(run.raw, scans, 32)
     for _ in range(30):
         run.learn(scans.images[:, :, ::2, ::2].float() / 255, scans.masks[:, :, ::2, ::2].float() / 255)
-    assert figure_of(run.raw, scans, 32) > max(0.8, before)
+    assert figure_of(run.average.module, scans, 32) > max(0.8, before)
 
 
 def test_the_average_is_judged_and_kept() -> None:
-    """Of weights 0, 1, 2, 3 the average forgets its start: (1 + n) / (10 + n) of it stay at the n-th step."""
+    """Of weights 0, 1, 2, 3 the average forgets its start: (1 + n) / (10 + n) of it stay at the n-th step.
+
+    The same of what batch norm has seen, which is none of the parameters.
+    """
     run = PlainRun(PlainNetwork(4, 1, 2), 0.0, fabric())
     images, labels = torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
-    expected = 0.0
+    seen = "down.0.1.running_mean"
+    expected, mean = 0.0, torch.zeros(())
     for step in range(4):
         with torch.no_grad():
             run.raw.head.bias.fill_(step)
         run.learn(images, labels)
         kept = (1 + step) / (10 + step) if step else 0.0  # the first step starts it
         expected = kept * expected + (1 - kept) * step
+        mean = kept * mean + (1 - kept) * run.raw.state_dict()[seen]
     run.judge(0.5, patience=2)
     torch.testing.assert_close(run.best_weights["head.bias"], torch.full((2,), expected))
+    torch.testing.assert_close(run.best_weights[seen], mean)
+
+
+def test_what_is_judged_is_what_is_kept(scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figure of every look is that of the average, not of the last step's weights."""
+    judged: list[nn.Module] = []
+    monkeypatch.setattr(plain_training, "figure_of", lambda network, *rest: judged.append(network) or 0.0)
+    run = PlainRun(matched(RECIPE.model).build(), 1e-3, fabric())
+    until_plateau(run, scans, scans, 32, TINY, RECIPE, tmp_path / "run.pt")
+    assert judged
+    assert all(network is run.average.module for network in judged)
 
 
 def test_plateau_by_hand() -> None:
@@ -114,6 +139,8 @@ def test_plateau_by_hand() -> None:
     run.judge(0.4, patience=2)
     assert (run.falls, run.stale, run.rate) == (1, 0, 0.2)
     assert run.raw.head.bias.max() < 7  # back to the best weights
+    run.learn(torch.rand(2, 3, 16, 16), torch.tensor([0, 1]))
+    assert torch.equal(run.average.module.head.bias, run.raw.head.bias)  # begun anew, without what was given up
     run.judge(0.6, patience=2)
     assert (run.best, run.falls) == (0.6, 1)
 
@@ -148,7 +175,8 @@ def test_the_best_rate_goes_on(
     assert config.rate in TINY.rates
     again, same = load_plain(tmp_path / "weights")
     assert same == config
-    torch.testing.assert_close(predictions(again, scans, 64), predictions(network, scans, 64))
+    states = again.state_dict(), network.state_dict()
+    assert all(torch.equal(x, y) for x, y in zip(states[0].values(), states[1].values(), strict=True))
 
 
 def test_killed_and_resumed_is_undisturbed(scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +240,12 @@ def test_a_network_that_sees_noise(scans: Scans, tmp_path: Path) -> None:
         ("tiny", "--rate", "1e-3", "expected none, as it is for plain networks alone, got 0.001"),
         ("plain-tiny", "--rate", "0", "expected more than 0 and less than 1, got 0"),
         ("plain-tiny", "--rate", "nan", "expected more than 0 and less than 1, got nan"),
+        ("tiny", "--rate", "0", "expected none, as it is for plain networks alone, got 0"),
+        ("tiny", "--seed", "-1", "expected 0 to 2147483647, got -1"),
+        ("plain-tiny", "--seed", "2147483648", "expected 0 to 2147483647, got 2147483648"),
+        ("plain-tiny", "--first-stage", "2", "expected none, as it is for recipes alone; leave it out"),
+        ("plain-tiny", "--plain", "weights", "expected none, as it is for recipes alone; leave it out"),
+        ("plain-tiny", "--devices", "0", "expected none, as it is for recipes alone; leave it out"),
     ],
 )
 def test_what_is_refused(
@@ -253,7 +287,9 @@ def test_by_command(scans_folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert (config.name, config.noise) == ("tiny", 2.0)
     with pytest.raises(TrainingError, match="found checkpoints; add --resume"):
         train(call)
-    assert train([*call, "--resume"]) == 0
+    assert train([*call, "--noise", "2", "--resume"]) == 0
+    with pytest.raises(TrainingError, match=r"rate-0.001.pt: expected noise 2, as the run began, got 0; give the same"):
+        train([*call, "--resume"])
 
 
 def test_damaged_weights(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tests.training.test_command import MICRO
 
 from hidemia.training.data import Scans
 from hidemia.training.objective import StageConfig
-from hidemia.training.plain import matched
+from hidemia.training.plain import matched, save_plain
 from hidemia.training.plain_training import PlainPlan, train_plain
 from hidemia.training.prior import shares, take_off_prior
 from hidemia.training.run import run
@@ -60,6 +60,18 @@ def test_it_is_taken_off_what_a_stage_ends_with(scans_folder: Path, covers_folde
     recipe = dataclasses.replace(recipe, stages=(stage, writing))
     system = run(recipe, scans_folder, None, covers_folder, tmp_path / "on", "cpu", Start(done, stage=2))
     assert torch.equal(system.analyzer.verdict.linear.bias, load_weights(done)[0].analyzer.verdict.linear.bias)
+
+    # One that learned last from a guide is as that is, from which it was taken off before.
+    config = matched(model)
+    save_plain(config.build(), config, tmp_path / "plain")
+    follow = StageConfig("follow", steps=1, batch=2, size_px=32, analyzer_rate=1e-3)
+    for order, taken_off in (((stage, follow), False), ((follow, stage), True)):
+        recipe = dataclasses.replace(recipe, stages=order)
+        out = tmp_path / order[1].objective
+        system = run(recipe, scans_folder, None, covers_folder, out, "cpu", Start(plain=(tmp_path / "plain",)))
+        learned = torch.load(out / f"2-{order[1].objective}.pt", weights_only=True)["average"]
+        left = system.analyzer.verdict.linear.bias - learned["module.analyzer.verdict.linear.bias"]
+        assert left.any() == taken_off
 
 
 @pytest.mark.parametrize("balanced", [0.0, 0.5])

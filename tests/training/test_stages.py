@@ -9,7 +9,7 @@ from tests.micro import micro_config, micro_system
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
-from hidemia.training.guide import SHOWN, Guide
+from hidemia.training.guide import Guide
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import HiderConfig
 from hidemia.training.loop import StageRun
@@ -270,11 +270,12 @@ def test_as_many_levels_are_told_as_both_have(batch: Batch) -> None:
         found = objective(batch._replace(stegos=batch.secrets), 0.0)["guide"]
         own = system.analyzer.features(split(dwt(batch.secrets))).levels[::-1]
         theirs = Guide([guide])(batch.secrets)[0]
-        assert len(objective.told) == min(len(own), levels, SHOWN)
+        assert len(objective.told) == min(len(own), levels, 2)
         errors = []
-        for tell, bands, seen in zip(objective.told, own, theirs, strict=False):
+        for tell, bands, (seen,) in zip(objective.told, own, theirs, strict=False):
             told = tell(torch.cat(list(bands.values()), dim=1))
-            errors.append((told - F.adaptive_avg_pool2d(seen, told.shape[2:])).square().mean())
+            pooled = F.adaptive_avg_pool2d(seen, told.shape[2:])
+            errors.append((told - pooled / pooled.std()).square().mean())
         torch.testing.assert_close(found, sum(errors) / len(errors))
 
 
@@ -324,7 +325,8 @@ def test_a_guide_can_be_asked_of_two_scans_side_by_side() -> None:
 
 def test_who_cannot_show_features_is_not_followed(tiny_system) -> None:
     for teacher in (None, PlainNetwork(4, 2, 2), tiny_system().hider):
-        with pytest.raises(ValueError, match="follow: expected our analyzer and a guide, got others"):
+        got = f"Analyzer and {type(teacher).__name__}"
+        with pytest.raises(ValueError, match=f"follow: expected our Analyzer and a Guide, got {got}"):
             OBJECTIVES["follow"](judging(), Aids(8, 2), StageConfig("follow", 1, 2, 32, analyzer_rate=1e-3), teacher)
 
 

@@ -95,11 +95,11 @@ def scans(count: int) -> Scans:
 def test_figures_by_hand() -> None:
     covers = torch.randint(10, 240, (2, 3, 32, 32), dtype=torch.uint8)
     figures = validate(Canned(), scans(5), covers, 32, batch=2)
-    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "recovered_psnr_db", "dsc"}
+    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "reference_psnr_db", "dsc"}
     assert figures["stego_psnr_db"] == pytest.approx(20 * math.log10(255))
     assert figures["reply_psnr_db"] == pytest.approx(20 * math.log10(255 / 2))
     # The dark half is clipped at 0, where it was: the mean of 25 and 0.
-    assert figures["recovered_psnr_db"] == pytest.approx(10 * math.log10(255**2 / 12.5))
+    assert figures["reference_psnr_db"] == pytest.approx(10 * math.log10(255**2 / 12.5))
     assert figures["dsc"] == pytest.approx(2 / 3)
 
 
@@ -115,7 +115,7 @@ def test_accuracy_for_classes() -> None:
     bright = scans(4)
     bright.images.fill_(200)  # all are taken for class 0, two of four are
     figures = validate(Canned(ClassificationHead(2)), bright, covers, 32)
-    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "recovered_psnr_db", "accuracy", "balanced_accuracy"}
+    assert set(figures) == {"stego_psnr_db", "reply_psnr_db", "reference_psnr_db", "accuracy", "balanced_accuracy"}
     assert figures["accuracy"] == figures["balanced_accuracy"] == 0.5
 
 
