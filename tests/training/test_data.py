@@ -16,6 +16,7 @@ from hidemia.training.data import (
     read_rows,
     read_scans,
     scaled,
+    spread,
     training_batch,
     warp,
 )
@@ -351,3 +352,24 @@ def test_scaled_does_not_augment() -> None:
     small = scaled(image, 8)
     assert small.shape == (2, 3, 8, 8)
     assert (small - halves).abs().mean() < 0.06  # close to the mean of each block: no aliasing
+
+
+def test_a_few_are_taken_evenly_from_a_split() -> None:
+    images = torch.zeros(9, 3, 4, 4, dtype=torch.uint8)
+    masks = torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1).expand(9, 1, 4, 4)
+    scans = Scans(images, masks, torch.arange(9), ("a",))
+    some = spread(scans, 3)
+    assert some.labels.tolist() == [0, 4, 8]
+    assert some.masks is not None
+    assert some.masks[:, 0, 0, 0].tolist() == [0, 4, 8]
+    assert spread(scans, 50).labels.tolist() == list(range(9))
+
+
+def test_of_classes_equal_shares_are_taken_and_what_a_rare_one_lacks_of_others() -> None:
+    scans = Scans(torch.arange(9), None, torch.tensor([0, 0, 0, 0, 0, 0, 1, 2, 2]), ("a", "b", "c"))
+    some = spread(scans, 7)  # of class 1 all, two of class 2, four of 0
+    assert some.images.tolist() == [0, 2, 3, 5, 6, 7, 8]
+    assert some.labels.tolist() == [0, 0, 0, 0, 1, 2, 2]
+    assert some.masks is None
+    assert spread(scans, 3).labels.tolist() == [0, 1, 2]
+    assert spread(scans, 50).labels.tolist() == scans.labels.tolist()

@@ -179,23 +179,34 @@ def test_the_best_rate_goes_on(
     assert all(torch.equal(x, y) for x, y in zip(states[0].values(), states[1].values(), strict=True))
 
 
-def test_killed_and_resumed_is_undisturbed(scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, _ = train_plain(matched(RECIPE.model), RECIPE, (scans, scans), tmp_path / "whole", fabric(), TINY)
+@pytest.mark.parametrize(("killed_at", "falls"), [(3, 0), (7, 1), (15, 1)])
+def test_killed_and_resumed_is_undisturbed(
+    killed_at: int, falls: int, scans: Scans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a trial before and after its rate fell, and after that at full size."""
+    plan = dataclasses.replace(TINY, rates=(1e-3,), patience=2, falls=1, full_patience=2, looks=6)
+    monkeypatch.setattr(plain_training, "GAIN", 2.0)  # no look has one
+    drawn = (matched(RECIPE.model), RECIPE, (scans, scans))
+    whole, _ = train_plain(*drawn, tmp_path / "whole", fabric(), plan)
     real, calls = PlainRun.learn, []
 
     def cut(run: PlainRun, *batch: torch.Tensor) -> None:
         calls.append(1)
-        if len(calls) == 9:
+        if len(calls) == killed_at:
+            assert run.falls == falls
             raise KeyboardInterrupt
         real(run, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(PlainRun, "learn", cut)
         with pytest.raises(KeyboardInterrupt):
-            train_plain(matched(RECIPE.model), RECIPE, (scans, scans), tmp_path / "cut", fabric(), TINY)
-    resumed, _ = train_plain(matched(RECIPE.model), RECIPE, (scans, scans), tmp_path / "cut", fabric(), TINY)
+            train_plain(*drawn, tmp_path / "cut", fabric(), plan)
+    resumed, _ = train_plain(*drawn, tmp_path / "cut", fabric(), plan)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+    ends = (torch.load(tmp_path / out / "2-full.pt", weights_only=True) for out in ("whole", "cut"))
+    averages = [end["average"] for end in ends]
+    assert all(torch.equal(value, averages[1][name]) for name, value in averages[0].items())
 
 
 def test_threshold_is_the_best_of_val(scans: Scans, monkeypatch: pytest.MonkeyPatch) -> None:

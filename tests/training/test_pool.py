@@ -8,7 +8,7 @@ from tests.training.test_command import MICRO
 
 from hidemia.training import pool as pools
 from hidemia.training.channel import transmit
-from hidemia.training.data import Batch, Scans, generator, spread
+from hidemia.training.data import Batch, generator
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.objective import Aids, StageConfig
 from hidemia.training.pool import PART, cuts, on_photos, pool_of
@@ -227,20 +227,3 @@ def test_stages_of_one_size_share_what_was_hidden_until_the_hider_learns_again(
     run(recipe, scans_folder, None, covers_folder, tmp_path, "cpu")
     parts = {path.name: len(list((path / "0").iterdir())) for path in tmp_path.glob("*-pool")}
     assert parts == {"2-pool": 2, "3-pool": 2, "6-pool": 1}
-
-
-def test_spread_takes_evenly_from_a_split() -> None:
-    images = torch.zeros(9, 3, 4, 4, dtype=torch.uint8)
-    masks = torch.arange(9, dtype=torch.uint8).view(9, 1, 1, 1).expand(9, 1, 4, 4)
-    scans = Scans(images, masks, torch.arange(9), ("a",))
-    some = spread(scans, 3)
-    assert some.labels.tolist() == [0, 4, 8]
-    assert some.masks is not None
-    assert some.masks[:, 0, 0, 0].tolist() == [0, 4, 8]
-    assert spread(scans, 50).labels.tolist() == list(range(9))
-    told = dataclasses.replace(scans, masks=None, labels=torch.tensor([0, 0, 0, 0, 0, 0, 1, 2, 2]))
-    some = spread(dataclasses.replace(told, images=torch.arange(9)), 7)  # of class 1 all, two of class 2, four of 0
-    assert some.images.tolist() == [0, 2, 3, 5, 6, 7, 8]
-    assert some.labels.tolist() == [0, 0, 0, 0, 1, 2, 2]
-    assert some.masks is None
-    assert spread(told, 50).labels.tolist() == told.labels.tolist()

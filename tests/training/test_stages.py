@@ -279,6 +279,14 @@ def test_as_many_levels_are_told_as_both_have(batch: Batch) -> None:
         torch.testing.assert_close(found, sum(errors) / len(errors))
 
 
+def test_a_guide_whose_features_are_dead_can_be_followed(batch: Batch) -> None:
+    guide = PlainNetwork(4, 2, 2)
+    torch.nn.init.zeros_(guide.down[-1][-2].weight)
+    torch.nn.init.zeros_(guide.down[-1][-2].bias)
+    losses = following(judging(), guide).eval()(batch._replace(stegos=batch.secrets), 0.0)
+    assert losses["guide"].isfinite()
+
+
 def test_a_guide_may_see_on_another_grid_and_weigh_more(batch: Batch) -> None:
     torch.manual_seed(0)
     system, guide = judging(), PlainNetwork(4, 4, 2)  # its coarsest grid is 2x2, the analyzer's 8x8
