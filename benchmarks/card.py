@@ -113,16 +113,11 @@ def card(
     )
     outlines = model.task == "segmentation"
     limits = "The mask's threshold and the reply's limits" if outlines else "The reply's limits"
-    together = any(stage.hider_rate for stage in recipe.stages)
-    learned = (
-        "hider and analyzer learn together before the analyzer is refined on the frozen hider"
-        if together
-        else f"the hider is that of {recipe.origin}, and the analyzer alone learns"
-    )
+    together = _chosen(recipe, lambda stage: bool(stage.hider_rate and stage.analyzer_rate))
     taught = "This training had no teacher and no distillation."
     followed = _chosen(recipe, lambda stage: stage.objective == "follow")
     if followed:
-        taught = f"In {followed} a plain network that sees the bare scan shows the analyzer what there is to see."
+        taught = f"In {followed} plain networks that see the bare scan show the analyzer what there is to see."
     if recipe.pupil_of is not None:
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"
@@ -135,7 +130,7 @@ def card(
     beside = f"plain_{RESULTS[figures['task']][0]}" in figures
     plain = "" if beside else "No plain network was trained beside it yet."
     if beside and story.plain_commit:
-        plain = f"The plain network is that of commit {story.plain_commit}, which had less patience (docs/research.md)."
+        plain = f"The plain network was made by commit {story.plain_commit}, in another way (docs/research.md)."
     compared = f" \\\n        --plain runs/plain-{model.name}/weights" if beside else ""
     return f"""# Model card: {model.name}
 
@@ -184,8 +179,9 @@ def card(
 {
         paragraph(
             "The objectives are described in `training/stages.py`. Other than in the paper, because it served better "
-            f"here: {learned}; {exchanged}{joined}the {'mask' if outlines else 'class'} is read from the difference "
-            f"between what R finds in reply and stego; every band is residual; {convolutions}; "
+            f"here: hider and analyzer learn together in {together}; {exchanged}{joined}the "
+            f"{'mask' if outlines else 'class'} is read from the difference between what R finds in reply and stego; "
+            f"every band is residual; {convolutions}; "
             f"width {model.analyzer.width} with {model.analyzer.levels} levels; {judged}the reply carries a seal "
             "(`training/seal.py`). "
             f"{taught} {story.history}"

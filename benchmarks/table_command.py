@@ -18,7 +18,7 @@ from hidemia.benchmarks.plain_network import plain_figures, plain_travel
 from hidemia.benchmarks.tables import TABLES, Rows, markdown, printed
 from hidemia.runtime.arguments import positive
 from hidemia.training.index import read_index
-from hidemia.training.recipes import ModelConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.run import Precision
 
 ABLATIONS = range(3, 7)

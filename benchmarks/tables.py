@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from hidemia.benchmarks import paper
 from hidemia.benchmarks.cells import Budget, Cell, Result
 from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
-from hidemia.training.recipes import BUSI, HIDERS, RIVALS, HiderConfig, ModelConfig, Recipe
+from hidemia.training.recipes import BUSI, HIDERS, RIVALS, HiderConfig, Recipe
 from hidemia.training.weights import load_weights
 
 Rows = dict[str, Cell]

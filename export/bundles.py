@@ -24,7 +24,7 @@ from hidemia.export.trip import Figures
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Manifest, Precision, ReplyLimits, Role
-from hidemia.training.recipes import ModelConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.weights import load_weights
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")  # the manifest's order: the first is the default

@@ -15,8 +15,8 @@ from hidemia.runtime.errors import DataError
 from hidemia.runtime.photo import fit, load
 from hidemia.training.errors import DatasetError
 from hidemia.training.index import photo_rows, read_rows
+from hidemia.training.model import ModelConfig
 from hidemia.training.reading import Row, read_mask
-from hidemia.training.recipes import ModelConfig
 
 T = TypeVar("T")
 Truth: TypeAlias = NDArray[np.bool_] | int | None

@@ -30,8 +30,8 @@ from hidemia.export.trained import Trained
 from hidemia.export.trip import Figures
 from hidemia.export.variants import FORMS, in_fp16, in_int8
 from hidemia.runtime.manifest import Precision, Verb
+from hidemia.training.model import ModelConfig
 from hidemia.training.pixels import PixelAnalyzer
-from hidemia.training.recipes import ModelConfig
 from hidemia.training.system import System
 from hidemia.training.transunet import TransUNet
 from hidemia.training.xnet import XNet

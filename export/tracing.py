@@ -17,7 +17,7 @@ from hidemia.runtime import manifest as manifests
 from hidemia.runtime.manifest import Graph
 from hidemia.training.analyzer import Analyzer
 from hidemia.training.invertible import InvertibleHider
-from hidemia.training.recipes import ModelConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.seal import TILES
 from hidemia.training.system import System
 

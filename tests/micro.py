@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from hidemia.training.analyzer import AnalyzerConfig
-from hidemia.training.recipes import HiderConfig, ModelConfig
+from hidemia.training.model import ModelConfig
+from hidemia.training.recipes import HiderConfig
 from hidemia.training.system import System
 
 

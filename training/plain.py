@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hidemia.training.errors import TrainingError
-from hidemia.training.recipes import ModelConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.roles import AnyPlain
 from hidemia.training.vanilla import Vanilla
 from hidemia.training.wavelet import dwt

@@ -2,71 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.cmunext import CMUNeXtConfig
 from hidemia.training.deepstega import DeepStegaConfig
-from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.hidden import HiddenConfig
 from hidemia.training.invertible import HiderConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
-from hidemia.training.system import System
 from hidemia.training.transunet import TransUNetConfig
 from hidemia.training.unet import UNetConfig
 from hidemia.training.xnet import XNetConfig
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What ``config.json`` beside the weights holds: all that is needed to build the networks and use them.
-
-    Attributes:
-        hider, analyzer: the networks and their settings; ``kind`` in the file names the network.
-        form, head: how the result is read from what is recovered, see `hidemia.training.heads`.
-        mask_threshold, and all that begins with reply: set on the validation split after training, see
-            `hidemia.training.thresholds`.
-    """
-
-    name: str
-    task: str = "segmentation"
-    classes: tuple[str, ...] = ("background", "lesion")
-    image_size_px: int = 224
-    form: str = "differential"
-    head: str = "tiles"
-    mask_threshold: float = 0.5
-    reply_min_psnr_db: float = 30.0
-    reply_min_changed_share: float = 0.01
-    reply_max_low_change: float | None = None
-    reply_min_seal_share: float | None = None
-    licence: str = "Apache-2.0"
-    intended_use: str = "Research on covert medical image analysis; not a medical device."
-    hider: HiderConfig | DeepStegaConfig | HiddenConfig = field(default_factory=HiderConfig)
-    analyzer: AnalyzerConfig | UNetConfig | TransUNetConfig | XNetConfig | CMUNeXtConfig = field(
-        default_factory=AnalyzerConfig
-    )
-
-    @property
-    def seal(self) -> int | None:
-        """The seed of the seal; other papers' analyzers write none."""
-        return self.analyzer.seal if isinstance(self.analyzer, AnalyzerConfig) else None
-
-    def build(self) -> System:
-        """Fresh networks.
-
-        Raises:
-            ValueError: a setting is not one of those that a network has, or the analyzer writes another task's result.
-        """
-        judged = self.analyzer.classes if isinstance(self.analyzer, AnalyzerConfig) else None
-        read = len(self.classes) if self.task == "classification" and self.head == "tiles" else None
-        if judged not in (None, read):
-            raise ValueError(f"analyzer.classes: expected {read}, as the head reads in tiles, or none, got {judged}")
-        head = (
-            SegmentationHead(self.form)
-            if self.task == "segmentation"
-            else ClassificationHead(len(self.classes), self.head, self.form)
-        )
-        return System(self.hider.build(), self.analyzer.build(self.image_size_px), head)
 
 
 @dataclass(frozen=True)
@@ -155,27 +102,6 @@ PAPER = Recipe(
     teacher=HiderConfig(blocks=16, slope=0.01),
 )  # fmt: skip
 
-# On a hider that is finished an analyzer alone has to learn: one of plain convolutions, which learns first
-# (docs/tables.md, Table 4), from photos that do not keep their scans, because those are soon known by heart.
-BUSI_S = Recipe(
-    ModelConfig(
-        "busi-s", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=5)
-    ),
-    (
-        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=9184, exchanged=True),
-        StageConfig("look", steps=1400, batch=8, size_px=224, analyzer_rate=7e-4, pool=3444, exchanged=True),
-        StageConfig(
-            "answer", steps=120, batch=8, size_px=96, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
-            reply_limit=7e-5, pool=9184,
-        ),
-        StageConfig(
-            "answer", steps=100, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
-            reply_limit=7e-5, pool=3444,
-        ),
-    ),
-    hider_of="light",
-)  # fmt: skip
-
 # A hider that is there learns to lose less of the scans that it is to hide, with what reads them.
 READ_AGAIN = StageConfig(
     "read", steps=1400, batch=16, size_px=96, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=4e-5,
@@ -191,6 +117,33 @@ LAST_JOINT = StageConfig(
     "joint", steps=200, batch=4, size_px=224, hider_rate=3e-4, analyzer_rate=5e-4, stego_limit=2.5e-5,
     stego_weight=8000.0, recover_weight=10.0, seal_weight=1.0, blank=1, frozen_norms=True, frozen_verdict=True,
     reply_limit=7e-5,
+)  # fmt: skip
+
+# On a hider that is finished an analyzer alone has to learn: one of plain convolutions, which learns first
+# (docs/tables.md, Table 4), from photos that do not keep their scans, because those are soon known by heart. In the end
+# the hider learns on at full size, and is read again.
+BUSI_S = Recipe(
+    ModelConfig(
+        "busi-s", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=5)
+    ),
+    (
+        StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=9184, exchanged=True),
+        StageConfig("look", steps=1400, batch=8, size_px=224, analyzer_rate=7e-4, pool=3444, exchanged=True),
+        StageConfig(
+            "answer", steps=120, batch=8, size_px=96, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5, pool=9184,
+        ),
+        StageConfig(
+            "answer", steps=100, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5, pool=3444,
+        ),
+        READ_FULL,
+        StageConfig(
+            "look", steps=2800, batch=8, size_px=224, analyzer_rate=7e-4, pool=6888, exchanged=True, joined=True
+        ),
+        replace(LAST_JOINT, steps=400, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False),
+    ),
+    hider_of="light",
 )  # fmt: skip
 
 # The hider of busi-s has seen grey alone, and outlines to be read from it. It is read for a while as it is, and then

@@ -18,7 +18,7 @@ from torch import Tensor
 from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, read_covers, read_scans, scaled, spread
 from hidemia.training.errors import one_line
-from hidemia.training.recipes import ModelConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.seal import SEALED, agreement
 from hidemia.training.system import System
 from hidemia.training.validation import dice, psnr_db

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hidemia.training.errors import TrainingError
-from hidemia.training.recipes import ModelConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.system import System
 
 Bits = Literal[8, 16, 32]

@@ -26,7 +26,7 @@ from hidemia.benchmarks.latency.parts import Parts, key
 from hidemia.benchmarks.report.document import Attacks, Detection, Exposure
 from hidemia.runtime import Client, Server
 from hidemia.runtime.errors import DataError
-from hidemia.training.recipes import ModelConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.roles import AnyHider
 from hidemia.training.weights import load_weights
 

@@ -17,7 +17,8 @@ from hidemia.benchmarks.attacks.work import Tell, Work
 from hidemia.benchmarks.cells import TorchPair
 from hidemia.benchmarks.latency.parts import key
 from hidemia.benchmarks.report.document import Learned
-from hidemia.training.recipes import HIDERS, ModelConfig
+from hidemia.training.model import ModelConfig
+from hidemia.training.recipes import HIDERS
 from hidemia.training.roles import AnyHider
 from hidemia.training.weights import load_weights
 

@@ -18,8 +18,8 @@ from hidemia.runtime import similarity
 from hidemia.training.channel import to_uint8
 from hidemia.training.data import Batch, Scans, hiding_batch
 from hidemia.training.loop import Checkpoint, run_stage
+from hidemia.training.model import ModelConfig
 from hidemia.training.objective import Aids, StageConfig
-from hidemia.training.recipes import ModelConfig
 from hidemia.training.roles import AnyHider
 from hidemia.training.stages import Hide
 

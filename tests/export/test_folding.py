@@ -20,8 +20,8 @@ from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.cmunext import CMUNeXtConfig
 from hidemia.training.deepstega import DeepStegaConfig
 from hidemia.training.hidden import HiddenConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.plain import matched, vanilla
-from hidemia.training.recipes import ModelConfig
 from hidemia.training.resnet import ResNet50
 from hidemia.training.system import System
 from hidemia.training.transunet import StandardConv, TransUNetConfig

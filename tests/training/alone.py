@@ -11,8 +11,9 @@ from hidemia.training import batches, loop
 from hidemia.training import run as runs
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.data import Batch
+from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
-from hidemia.training.recipes import HiderConfig, ModelConfig, Recipe
+from hidemia.training.recipes import HiderConfig, Recipe
 from hidemia.training.run import Machines, run
 
 RECIPE = Recipe(

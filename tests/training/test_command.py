@@ -16,9 +16,10 @@ from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.command import train
 from hidemia.training.data import Scans
 from hidemia.training.errors import DatasetError, TrainingError
+from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
 from hidemia.training.plain import matched, save_plain
-from hidemia.training.recipes import RECIPES, HiderConfig, ModelConfig, Recipe
+from hidemia.training.recipes import RECIPES, HiderConfig, Recipe
 from hidemia.training.run import run
 from hidemia.training.start import FROM_NOTHING, Start, fill
 from hidemia.training.system import System

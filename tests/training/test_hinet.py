@@ -10,8 +10,9 @@ from hidemia.training.command import train
 from hidemia.training.errors import TrainingError
 from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import HiderConfig, InvertibleHider, hinet
+from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
-from hidemia.training.recipes import RECIPES, ModelConfig, Recipe
+from hidemia.training.recipes import RECIPES, Recipe
 from hidemia.training.weights import load_weights
 
 

@@ -2,7 +2,8 @@ import pytest
 
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.heads import ClassificationHead, SegmentationHead
-from hidemia.training.recipes import BUSI, HIDERS, PAIRS, PAPER, RECIPES, RIVALS, HiderConfig, ModelConfig, pair
+from hidemia.training.model import ModelConfig
+from hidemia.training.recipes import BUSI, HIDERS, PAIRS, PAPER, RECIPES, RIVALS, HiderConfig, pair
 from hidemia.training.stages import OBJECTIVES
 
 SMALL = {"hider": HiderConfig(blocks=3, growth=4), "analyzer": AnalyzerConfig(width=8, levels=2)}

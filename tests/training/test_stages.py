@@ -14,9 +14,9 @@ from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import HiderConfig
 from hidemia.training.loop import StageRun
 from hidemia.training.losses import mia_loss
+from hidemia.training.model import ModelConfig
 from hidemia.training.objective import Aids, Objective, StageConfig
 from hidemia.training.plain import PlainNetwork
-from hidemia.training.recipes import ModelConfig
 from hidemia.training.roles import Features
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System

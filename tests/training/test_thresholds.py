@@ -11,7 +11,7 @@ from hidemia.runtime import similarity
 from hidemia.training.channel import to_uint8, transmit
 from hidemia.training.data import Scans, scaled
 from hidemia.training.heads import ClassificationHead, SegmentationHead
-from hidemia.training.recipes import ModelConfig
+from hidemia.training.model import ModelConfig
 from hidemia.training.system import Trip
 from hidemia.training.thresholds import MARGIN_DB, READABLE, low_limit, main, seal_limit, with_thresholds
 from hidemia.training.weights import load_weights, save_weights

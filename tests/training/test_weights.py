@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.errors import TrainingError
-from hidemia.training.recipes import BUSI, HIDERS, PAIRS, PAPER, RIVALS, HiderConfig, ModelConfig
+from hidemia.training.model import ModelConfig
+from hidemia.training.recipes import BUSI, HIDERS, PAIRS, PAPER, RIVALS, HiderConfig
 from hidemia.training.system import System
 from hidemia.training.weights import _restored, _stored, load_weights, save_weights
 
