@@ -108,8 +108,9 @@ STORIES = {
             "--precision 32-true"
         ),
         history=(
-            "Stages 5 to 7 went on from the rounded weights of stage 4 (`--start weights/busi-s --first-stage 5`), in "
-            "bfloat16 on one core of an AMD EPYC with AVX-512, an hour beside other work."
+            "Stages 5 to 7 went on from the rounded weights of stage 4, which are `weights/busi-s` of commit e364a29 "
+            "(`--start` them with `--first-stage 5`), in bfloat16 on one core of an AMD EPYC with AVX-512, an hour "
+            "beside other work."
         ),
         limits=BUSI_LIMITS,
         plain="--simulated SIMULATED",
@@ -168,7 +169,8 @@ STORIES = {
             "both, which judged a plain network by its last step (docs/research.md)."
         ),
         limits=(
-            "It is behind the plain network, which had 0.840, 0.896 and 0.923 in three trainings (docs/research.md). "
+            "On the slices of test it is behind the plain network, which had 0.840, 0.896 and 0.923 in three trainings "
+            "(docs/research.md). "
             "Trained on single slices in the window they were saved in, some of them with marks; it has never seen "
             "another cancer, nor any other disease of the lung, and names one of the four for anything."
         ),

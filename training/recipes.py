@@ -217,8 +217,8 @@ SKIN = Recipe(
     upright=False,
 )  # fmt: skip
 
-# The hider of busi-s has seen ultrasound alone and loses most of a slice: it learns on with what reads it. A plain
-# network then shows what there is to be seen in a slice. All of that a second time, at full size and with pairs of
+# The hider of busi-s has seen ultrasound alone and loses most of a slice: it learns on with what reads it. Plain
+# networks then show what there is to be seen in a slice. All of that a second time, at full size and with pairs of
 # slices, told more (docs/research.md, what was found).
 CHESTCT = Recipe(
     ModelConfig(

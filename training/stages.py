@@ -11,10 +11,14 @@ is:
 5. `Seal`      the seal alone, on the finished analyzer.
 
 A model that starts from another's weights has a hider that can be read already. It begins with `Look` in the place
-of the first three, or with `Follow`, which is shown by plain networks what there is to be seen.
+of the first three, or with `Read` where the hider loses too much of its scans, and may come back to `Read` later.
+`Follow` is a `Look` that is shown by plain networks what there is to be seen.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,6 +107,18 @@ class Follow(Look):
         super().train(mode)
         self.guide.eval()
         return self
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:  # noqa: FBT001, FBT002 - as in torch
+        """As in torch, but the guide stays the one that was named.
+
+        Raises:
+            ValueError: what is loaded has followed another.
+        """
+        for name, value in self.guide.state_dict().items():
+            saved = state_dict.get(f"guide.{name}")
+            if saved is None or not torch.equal(saved.to(value.device), value):
+                raise ValueError("the guide, which --plain names")
+        return super().load_state_dict(state_dict, strict, assign)
 
     def forward(self, batch: Batch, done: float) -> Losses:  # noqa: ARG002 - no schedule in this stage
         with torch.no_grad():

@@ -293,6 +293,13 @@ def test_plain_networks_are_followed_where_the_recipe_says_so(
         return load_weights(tmp_path / name / "weights")[0]
 
     assert not equal(learned("one", "--plain", weights), learned("two", "--plain", weights, weights))
+    again = [*arguments[:-1], str(tmp_path / "one"), "--resume", "--plain"]
+    assert train([*again, weights]) == 0
+    torch.manual_seed(6)
+    config = matched(MICRO.model)
+    save_plain(config.build(), config, tmp_path / "other")
+    with pytest.raises(TrainingError, match=r"2-follow.pt: .*got one that differs in the guide, which --plain names;"):
+        train([*again, str(tmp_path / "other")])
     # Weights that are past the stage which follows go on without.
     three = dataclasses.replace(MICRO, stages=(*RECIPES["micro"].stages, MICRO.stages[3]))
     monkeypatch.setitem(RECIPES, "micro", three)
