@@ -83,14 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.0,
         metavar="LEVELS",
-        help="for a plain network: on each image, of 255 (default 0)",
+        help="for a plain network: on each image, of 255",
     )
-    parser.add_argument(
-        "--rate",
-        type=float,
-        metavar="R",
-        help="for a plain network: the one learning rate to try",
-    )
+    parser.add_argument("--rate", type=float, metavar="R", help="for a plain network: the one learning rate to try")
     parser.add_argument("--seed", type=int, metavar="N", help="of every random draw (default: the recipe's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--devices", type=int, default=1, help="processes, one a GPU, on each machine (default 1)")

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from hidemia.training.analyzer import Analyzer, AnalyzerConfig
+from hidemia.training.data import Batch
 from hidemia.training.heads import SegmentationHead
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.system import System
@@ -120,3 +121,10 @@ def parameters() -> Callable[[Callable[[], nn.Module]], int]:
             return sum(parameter.numel() for parameter in build().parameters())
 
     return count
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """Two images of all that a stage may ask for."""
+    secrets, covers = torch.rand(2, 2, 3, 32, 32)
+    return Batch(secrets, covers, (torch.rand(2, 1, 32, 32) > 0.7).float(), torch.tensor([1, 0]))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import msgspec
 import pytest
 import torch
 from torch import nn
@@ -14,16 +13,13 @@ from torch import nn
 from hidemia.training import run as runs
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.command import train
-from hidemia.training.data import Scans
 from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
 from hidemia.training.plain import matched, save_plain
 from hidemia.training.recipes import RECIPES, HiderConfig, Recipe
-from hidemia.training.run import run
-from hidemia.training.start import FROM_NOTHING, Start, fill
 from hidemia.training.system import System
-from hidemia.training.weights import load_weights, save_weights
+from hidemia.training.weights import load_weights
 
 MICRO = Recipe(
     ModelConfig(
@@ -113,46 +109,6 @@ def test_stages_build_on_each_other(arguments: list[str], tmp_path: Path) -> Non
     assert [same(*pair) for pair in pairwise(analyzer)] == [False, False, False]
 
 
-@pytest.mark.parametrize("killed_in", ["read", "answer", "follow"])
-def test_killed_in_a_stage_and_resumed(
-    killed_in: str, scans_folder: Path, covers_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also in one that brings something of its own, which starts at random: what tells the guide's features."""
-    recipe, start = MICRO, FROM_NOTHING
-    if killed_in == "follow":
-        recipe, start = dataclasses.replace(MICRO, stages=(MICRO.stages[0], FOLLOW)), Start(plain=(plain(tmp_path),))
-
-    def go(out: str):
-        return run(recipe, scans_folder, None, covers_folder, tmp_path / out, "cpu", start)
-
-    whole = go("whole")
-    number = [stage.objective for stage in recipe.stages].index(killed_in)
-    real, calls = runs.run_stage, []
-
-    def cut(*arguments, **options):
-        calls.append(1)
-        if len(calls) == number + 1:
-            raise KeyboardInterrupt
-        return real(*arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runs, "run_stage", cut)
-        with pytest.raises(KeyboardInterrupt):
-            go("cut")
-    assert len(list((tmp_path / "cut").glob("*.pt"))) == number
-    assert equal(go("cut"), whole)
-
-
-def test_other_seed_other_weights(scans_folder: Path, covers_folder: Path, tmp_path: Path) -> None:
-    recipes = [dataclasses.replace(MICRO, stages=MICRO.stages[:1], seed=seed) for seed in (0, 0, 1)]
-    systems = [
-        run(recipe, scans_folder, None, covers_folder, tmp_path / str(i), "cpu") for i, recipe in enumerate(recipes)
-    ]
-    assert equal(systems[0], systems[1])
-    assert not equal(systems[0], systems[2])
-    assert not systems[0].training
-
-
 def test_earlier_run_is_not_overwritten(arguments: list[str], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "1-hide.pt").write_bytes(b"")
@@ -209,17 +165,6 @@ def test_simulated_scans_are_mixed_in(
         train([*arguments, "--simulated", str(scans_folder)])
     assert counted == [8]
     assert seen == [2]
-
-
-def test_mixed_keeps_images_and_masks_together() -> None:
-    def scans(value: int, count: int) -> Scans:
-        size = (count, 1, 4, 4)
-        masks = torch.full(size, value, dtype=torch.uint8)
-        return Scans(masks.expand(-1, 3, -1, -1), masks, torch.full((count,), value), ("a", "b"))
-
-    mixed = runs._mixed(scans(0, 2), scans(1, 3))
-    assert mixed.images[:, 0, 0, 0].tolist() == mixed.labels.tolist() == [0, 0, 1, 1, 1]
-    assert torch.equal(mixed.masks, mixed.images[:, :1])
 
 
 def test_full_disk(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,46 +267,3 @@ def test_a_run_goes_on_as_it_began(arguments: list[str], tmp_path: Path, monkeyp
     torch.save({"step": 3}, checkpoint)  # as an earlier version may have written it
     with pytest.raises(TrainingError, match=r"expected a checkpoint of this recipe and version, got .*'begun'"):
         train([*arguments, "--resume", "--seed", "1"])
-
-
-def test_another_question_is_asked_of_what_reads_already(tmp_path: Path) -> None:
-    """A model that tells classes starts from one that outlines: all is taken over, and the verdict alone is new."""
-    outlines = dataclasses.replace(MICRO.model, analyzer=AnalyzerConfig(k=0, width=8, levels=1, attention_levels=1))
-    save_weights(outlines.build(), outlines, tmp_path)
-    tells = dataclasses.replace(
-        outlines, task="classification", analyzer=msgspec.structs.replace(outlines.analyzer, classes=2)
-    )
-    system = tells.build()
-    fresh = system.analyzer.verdict.linear.weight.clone()
-    fill(system, tmp_path)
-    earlier = load_weights(tmp_path)[0].state_dict()
-    found = system.state_dict()
-    assert all(torch.equal(found[name], value) for name, value in earlier.items())
-    assert {name for name in found if name not in earlier} == {
-        "analyzer.verdict.linear.weight", "analyzer.verdict.linear.bias",
-    }  # fmt: skip
-    assert torch.equal(system.analyzer.verdict.linear.weight, fresh)
-
-
-def test_a_narrower_hider_learns_from_the_one_it_starts_with(
-    arguments: list[str], scans_folder: Path, covers_folder: Path, tmp_path: Path
-) -> None:
-    wide = dataclasses.replace(MICRO.model, hider=HiderConfig(blocks=4, growth=4))
-    run(dataclasses.replace(MICRO, model=wide), scans_folder, None, covers_folder, tmp_path / "wide", "cpu")
-    narrow = dataclasses.replace(wide, name="narrow", hider=HiderConfig(blocks=4, growth=2))
-    recipe = Recipe(
-        narrow,
-        (StageConfig("distill_features", steps=40, batch=2, size_px=16, hider_rate=1e-3),),
-        teacher=wide.hider,
-        pupil_of="wide",
-    )
-    begun = Start(tmp_path / "wide" / "weights")
-    found = run(recipe, scans_folder, None, covers_folder, tmp_path / "narrow", "cpu", begun)
-    teacher, _ = load_weights(tmp_path / "wide" / "weights")
-    assert equal(found.analyzer, teacher.analyzer)
-    rows = (tmp_path / "narrow" / "1-distill_features.jsonl").read_text().splitlines()
-    curve = [json.loads(row)["features"] for row in rows]
-    assert curve[-1] < curve[0]
-    other = dataclasses.replace(recipe, teacher=HiderConfig(blocks=4, growth=3))
-    with pytest.raises(TrainingError, match="expected the hider and analyzer of wide, which narrow learns from, got o"):
-        run(other, scans_folder, None, covers_folder, tmp_path / "other", "cpu", begun)

@@ -1,12 +1,16 @@
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import pytest
+import torch
 from tests.training.test_command import FOLLOW, MICRO
 
+from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.errors import TrainingError
 from hidemia.training.plain import PlainConfig, matched, save_plain, vanilla
-from hidemia.training.start import Start, guide_of
+from hidemia.training.start import Start, fill, guide_of
+from hidemia.training.weights import load_weights, save_weights
 
 FOLLOWING = dataclasses.replace(MICRO, stages=(MICRO.stages[0], FOLLOW))
 CONFIG = matched(MICRO.model)
@@ -52,3 +56,22 @@ def test_networks_that_do_not_go_together(tmp_path: Path) -> None:
     deeper = saved(tmp_path / "deeper", dataclasses.replace(CONFIG, levels=CONFIG.levels + 1))
     with pytest.raises(TrainingError, match=r"--plain: guide: .*, got 2 kinds among .*deeper, .*; train them by comm"):
         guide_of(FOLLOWING, Start(plain=(deeper, saved(tmp_path / "plain"))))
+
+
+def test_another_question_is_asked_of_what_reads_already(tmp_path: Path) -> None:
+    """A model that tells classes starts from one that outlines: all is taken over, and the verdict alone is new."""
+    outlines = dataclasses.replace(MICRO.model, analyzer=AnalyzerConfig(k=0, width=8, levels=1, attention_levels=1))
+    save_weights(outlines.build(), outlines, tmp_path)
+    tells = dataclasses.replace(
+        outlines, task="classification", analyzer=msgspec.structs.replace(outlines.analyzer, classes=2)
+    )
+    system = tells.build()
+    fresh = system.analyzer.verdict.linear.weight.clone()
+    fill(system, tmp_path)
+    earlier = load_weights(tmp_path)[0].state_dict()
+    found = system.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in earlier.items())
+    assert {name for name in found if name not in earlier} == {
+        "analyzer.verdict.linear.weight", "analyzer.verdict.linear.bias",
+    }  # fmt: skip
+    assert torch.equal(system.analyzer.verdict.linear.weight, fresh)
