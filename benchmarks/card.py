@@ -15,7 +15,7 @@ from pathlib import Path
 from hidemia.benchmarks.cells import cost
 from hidemia.benchmarks.overview import MARK, overview
 from hidemia.benchmarks.pages import between, opened, opened_at, renewed
-from hidemia.benchmarks.shipped import RESULTS, Figures, lowered, shipped
+from hidemia.benchmarks.shipped import RESULTS, Figures, lowered, result, shipped
 from hidemia.benchmarks.stories import STORIES, Story
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
@@ -46,7 +46,7 @@ def table(figures: Figures) -> str:
         task = [
             (
                 "Dice of the recovered mask",
-                share("dsc"),
+                result(figures),
                 beside("dsc", "location_prior", "nearest_thumbnail"),
             ),
             ("average surface distance", f"{figures['asd_px']:.1f} px", f"{figures['empty_masks']} empty masks"),
@@ -56,7 +56,7 @@ def table(figures: Figures) -> str:
         task = [
             (
                 "balanced accuracy",
-                share("balanced_accuracy"),
+                result(figures),
                 beside("balanced_accuracy", "nearest_thumbnail_balanced"),
             ),
             (
@@ -156,7 +156,7 @@ def card(
 
 {table(figures)}
 
-{paragraph(price(costs))}
+{paragraph(f"{sureness(figures)}{price(costs)}")}
 
 {plain_training(story, model.name) if beside else ""}{export(story, model.name)}    hidemia evaluate --client {
         story.bundles
@@ -216,6 +216,18 @@ def price(found: Mapping[str, float]) -> str:
         f"and matrix products of the networks as they were trained. The device's network has "
         f"{found['parameters_hider'] / 1e6:.2f} million parameters, the server's "
         f"{found['parameters_analyzer'] / 1e6:.2f} million."
+    )
+
+
+def sureness(figures: Figures) -> str:
+    """What the brackets in `table` mean, where there are any."""
+    if "n_groups" not in figures:
+        return ""
+    alone = figures["n_groups"] == figures["n_images"]
+    drawn = "one by one" if alone else f"in {figures['n_groups']} groups whose images are right or wrong together"
+    return (
+        "In brackets: between which figures the result lies with 95 %, had other images come; they are drawn anew "
+        f"{drawn} (`benchmarks/bootstrap.py`). "
     )
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
-from hidemia.benchmarks.compare import compared, per_image, report
+from hidemia.benchmarks.compare import compared, confidence, per_image, report
 from hidemia.benchmarks.evaluate import figures, travel
 from hidemia.benchmarks.metrics import dice
 from hidemia.benchmarks.plain_network import plain_figures, plain_travel
@@ -59,7 +59,7 @@ def evaluate(arguments: list[str]) -> int:
             )
         found |= {f"plain_{name}": value for name, value in plain_figures(plain_trips, plain_config).items()}
         found |= compared(own, per_image(plain_trips, plain_config.threshold, plain_config.classes))
-    report(found, own, options.json)
+    report(found | confidence(own), own, options.json)
     return 0
 
 

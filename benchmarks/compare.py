@@ -19,42 +19,40 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from hidemia.benchmarks.bootstrap import interval, lower_bound, mean_of, resampled
 from hidemia.benchmarks.evaluate import Trips, scores
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
 
 Scored = list[dict[str, Any]]
-"""One for each image: its name, its score, and its label where that decides how scores are averaged."""
-ROUNDS = 10_000
+"""One for each image: its name, group and score, and its label where that decides how scores are averaged."""
 PROG = "python -m hidemia.benchmarks.compare"
 
 
 def per_image(trips: Trips, threshold: float | None, classes: Sequence[str]) -> Scored:
-    """What each image scored: Dice, or the share of right answers with the image's class."""
+    """What each image scored, and its group: Dice, or the share of right answers with the image's class."""
     found: Scored = [
-        {"image": name, "score": s} for name, s in zip(trips.images, scores(trips, threshold), strict=True)
+        {"image": name, "group": group, "score": score}
+        for name, group, score in zip(trips.images, trips.groups, scores(trips, threshold), strict=True)
     ]
     if threshold is not None:
         return found
     return [row | {"label": classes[label]} for row, label in zip(found, trips.labels, strict=True)]
 
 
-def paired_bootstrap(differences: np.ndarray, strata: Sequence[str], rounds: int = ROUNDS) -> tuple[float, float]:
-    """Mean difference, and the bound above which it lies with 95 %: -> (mean, lower bound).
+def _drawn_by(images: Scored) -> tuple[list[str], list[str]]:
+    """Strata and groups of images, as `resampled` takes them."""
+    return [row.get("label", "") for row in images], [row.get("group", row["image"]) for row in images]
 
-    Args:
-        differences: one for each image, (N,), what it scored less what it scored in the other system.
-        strata: its class, (N,); the mean is over classes of the mean in each, and images are drawn anew class by
-            class. All the same where every image counts alike.
-        rounds: samples of the bootstrap; they are drawn from seed 0.
+
+def confidence(images: Scored) -> dict[str, float]:
+    """Between which figures the mean score lies with 95 %, and how many groups say so, see `resampled`.
+
+    Of the mean Dice, or the balanced accuracy where images have labels.
     """
-    draw, names = np.random.default_rng(0), np.array(strata)
-    means, samples = [], []
-    for name in sorted(set(strata)):
-        own = differences[names == name]
-        means.append(own.mean())
-        samples.append(own[draw.integers(len(own), size=(rounds, len(own)))].mean(axis=1))
-    return float(np.mean(means)), float(np.percentile(np.mean(samples, axis=0), 5))
+    strata, groups = _drawn_by(images)
+    low, high = interval(resampled(np.array([row["score"] for row in images]), strata, groups))
+    return {"n_groups": len(set(groups)), "least_95": low, "most_95": high}
 
 
 def compared(ours: Scored, plain: Scored) -> dict[str, float]:
@@ -71,8 +69,9 @@ def compared(ours: Scored, plain: Scored) -> dict[str, float]:
             "evaluate both on one split of one data set"
         )
     difference = np.array([a["score"] - b["score"] for a, b in zip(ours, plain, strict=True)])
-    mean, lower = paired_bootstrap(difference, [row.get("label", "") for row in ours])
-    return {"over_plain": mean, "over_plain_lower_95": lower}
+    strata, groups = _drawn_by(ours)
+    samples = resampled(difference, strata, groups)
+    return {"over_plain": mean_of(difference, strata), "over_plain_lower_95": lower_bound(samples)}
 
 
 def averaged(runs: list[Scored]) -> Scored:
@@ -118,7 +117,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     runs = [_read(path) for path in options.runs]
     ours = averaged([run["per_image"] for run in runs])
-    found = spread(runs)
+    found = spread(runs) | confidence(ours)
     if options.plain:
         found |= compared(ours, averaged([_read(path)["per_image"] for path in options.plain]))
     report(found, ours, options.json)

@@ -26,6 +26,7 @@ class Trips:
     """What was measured on the trips of one split. A row per image; columns are its covers."""
 
     images: list[str] = field(default_factory=list)  # as index.csv names them
+    groups: list[str] = field(default_factory=list)  # what of them belongs together: a patient, or near-copies
     truths: list[NDArray[np.bool_]] = field(default_factory=list)  # (S, S) each
     labels: list[int] = field(default_factory=list)
     masks: list[list[NDArray[np.bool_]]] = field(default_factory=list)
@@ -65,6 +66,7 @@ def travel(
     for row in progress(rows):
         secret = load_photo(data / row["image"])
         trips.images.append(row["image"])
+        trips.groups.append(group_of(row))
         if threshold is not None:
             trips.truths.append(truth_mask(data, row, size))
         else:
@@ -84,6 +86,11 @@ def travel(
         if threshold is not None:
             trips.masks.append([probability >= threshold for probability in probabilities])
     return trips
+
+
+def group_of(row: Row) -> str:
+    """The group of a row; an image that has none is one of its own."""
+    return row.get("group") or row["image"]
 
 
 def figures(trips: Trips, threshold: float | None) -> dict[str, float | int | str]:

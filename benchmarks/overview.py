@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hidemia.benchmarks.shipped import RESULTS, UNTRAINED, Figures
+from hidemia.benchmarks.shipped import RESULTS, UNTRAINED, Figures, result
 from hidemia.benchmarks.stories import STORIES
 from hidemia.training.recipes import RECIPES
 
@@ -24,7 +24,7 @@ def overview(found: Mapping[str, Figures], costs: Mapping[str, Mapping[str, floa
         cells = [
             f"[{name}](weights/{name}/MODEL_CARD.md)",
             STORIES[name].what.removesuffix(","),
-            f"{word} {figures[key]:.3f}",
+            f"{word} {result(figures)}",
             f"{figures[f'plain_{key}']:.3f}" if f"plain_{key}" in figures else "-",
             f"{figures[UNTRAINED[model.task]]:.3f}",
             f"{figures['stego_psnr_db']:.1f} dB",

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from hidemia.benchmarks import metrics
-from hidemia.benchmarks.compare import per_image, report
-from hidemia.benchmarks.evaluate import Trips, load_photo, truth_label, truth_mask
+from hidemia.benchmarks.compare import confidence, per_image, report
+from hidemia.benchmarks.evaluate import Trips, group_of, load_photo, truth_label, truth_mask
 from hidemia.runtime import photo
 from hidemia.training.data import generator
 from hidemia.training.errors import one_line
@@ -42,6 +42,7 @@ def plain_travel(weights: Path, data: Path, split: str, noise: float | None = No
         seen = noisy(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255, level, draw)
         found = network.probabilities(seen)[0].numpy()
         trips.images.append(row["image"])
+        trips.groups.append(group_of(row))
         trips.probabilities.append([found])
         if config.threshold is None:
             trips.labels.append(truth_label(row, config.classes, data))
@@ -78,7 +79,8 @@ def main(arguments: list[str]) -> int:
         parser.error(f"--noise: expected 0 to 254, got {options.noise:g}")
     trips, config = plain_travel(options.weights, options.data, options.split, options.noise)
     found = {"task": config.task, "n_images": len(trips.images), **plain_figures(trips, config)}
-    report(found, per_image(trips, config.threshold, config.classes), options.json)
+    images = per_image(trips, config.threshold, config.classes)
+    report(found | confidence(images), images, options.json)
     return 0
 
 

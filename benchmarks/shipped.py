@@ -16,6 +16,14 @@ UNTRAINED = {"segmentation": "location_prior", "classification": "nearest_thumbn
 LOWERED = ("fp16", "int8")
 
 
+def result(figures: Figures) -> str:
+    """What a task is judged by, and in brackets between which figures that lies with 95 %, where it was asked."""
+    key, _ = RESULTS[str(figures["task"])]
+    if "least_95" not in figures:
+        return f"{figures[key]:.3f}"
+    return f"{figures[key]:.3f} ({figures['least_95']:.2f} to {figures['most_95']:.2f})"
+
+
 def shipped(weights: Path) -> dict[str, Figures]:
     """The figures of every model that has a story and figures, by name."""
     files = {name: weights / name / "figures.json" for name in STORIES}

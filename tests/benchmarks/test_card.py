@@ -2,7 +2,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from hidemia.benchmarks.card import card, costs_of, precisions, price, table
+from hidemia.benchmarks.card import card, costs_of, precisions, price, sureness, table
 from hidemia.benchmarks.overview import MARK, overview
 from hidemia.benchmarks.pages import between, renewed
 from hidemia.benchmarks.shipped import lowered, shipped
@@ -44,7 +44,7 @@ def test_a_model_in_the_table_of_all():
 
 def test_the_table_follows_the_figures():
     changed = FIGURES | {"dsc": 0.123}
-    assert "| Dice of the recovered mask | 0.123 |" in table(changed)
+    assert "| Dice of the recovered mask | 0.123 (" in table(changed)
     assert table(changed) != table(FIGURES)
     assert "nearest thumbnail 0.263, plain network 0.700 |" in table(FIGURES | {"plain_dsc": 0.7})
 
@@ -112,6 +112,16 @@ def test_a_card_says_how_its_plain_network_was_measured():
     assert "The plain network was made by commit 1234567, in another way (docs/research.md)." in text
     story = dataclasses.replace(story, plain_commit="")
     assert "in another way" not in card(RECIPES["busi"], story, FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
+
+
+def test_a_card_says_how_sure_its_result_is():
+    asked = CLASSES | {"n_groups": 9, "least_95": 0.4, "most_95": 0.625}
+    assert "| balanced accuracy | 0.512 (0.40 to 0.62) | nearest thumbnail 0.213 |" in table(asked).splitlines()
+    assert "balanced accuracy 0.512 (0.40 to 0.62) |" in overview({"skin": asked}, {"skin": COSTS})
+    text = sureness(asked)
+    assert "drawn anew in 9 groups whose images are right or wrong together" in text
+    assert "drawn anew one by one" in sureness(asked | {"n_groups": 10})
+    assert not sureness(CLASSES)
 
 
 def test_other_precisions_stand_in_a_table_of_their_own():

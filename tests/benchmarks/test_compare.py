@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from hidemia.benchmarks.compare import averaged, compared, main, paired_bootstrap, spread
+from hidemia.benchmarks.compare import averaged, compared, confidence, main, spread
 from hidemia.runtime.errors import DataError
 
 
@@ -12,25 +12,23 @@ def scored(values, labels=None):
     return rows if labels is None else [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
 
 
-def test_no_difference_is_none():
-    assert paired_bootstrap(np.zeros(10), [""] * 10) == (0, 0)
-    assert paired_bootstrap(np.full(10, -0.03), [""] * 10) == pytest.approx((-0.03, -0.03))
+def test_how_sure_a_figure_is():
+    """What a group of slices decides is drawn together: here one of two groups of a class is all of its answers."""
+    rows = scored([1, 1, 0, 0, 1], ["a", "a", "a", "a", "b"])
+    found = confidence([row | {"group": group} for row, group in zip(rows, "ppqqr", strict=True)])
+    assert found == {"n_groups": 3, "least_95": 0.5, "most_95": 1}
+    assert confidence(rows) == {"n_groups": 5, "least_95": 0.5, "most_95": 1}
+    steady = confidence(scored([0.7] * 20))
+    assert steady == pytest.approx({"n_groups": 20, "least_95": 0.7, "most_95": 0.7})
 
 
-def test_the_bound_covers_what_it_says():
-    """Of many samples with a true mean of 0, about 5 % put their lower bound above it."""
-    draw = np.random.default_rng(3)
-    samples = [draw.normal(0, 1, 40) for _ in range(300)]
-    above = np.mean([paired_bootstrap(sample, [""] * 40, rounds=500)[1] > 0 for sample in samples])
-    assert 0.01 <= above <= 0.11
-
-
-def test_the_bound_is_that_of_the_normal_law():
-    draw = np.random.default_rng(4)
-    sample = draw.normal(0.2, 1, 400)
-    mean, lower = paired_bootstrap(sample, [""] * 400)
-    assert mean == sample.mean()
-    assert lower == pytest.approx(mean - 1.645 * sample.std() / 20, abs=0.01)
+def test_groups_are_compared_whole():
+    """Twenty slices of two patients: a difference that one of them alone makes may as well be none."""
+    ours, groups = scored([1] * 10 + [0] * 10), ["p"] * 10 + ["q"] * 10
+    plain = scored([0] * 20)
+    assert compared(ours, plain)["over_plain_lower_95"] > 0.2
+    ours = [row | {"group": group} for row, group in zip(ours, groups, strict=True)]
+    assert compared(ours, plain) == {"over_plain": 0.5, "over_plain_lower_95": 0}
 
 
 def test_classes_count_alike():
