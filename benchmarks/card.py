@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from hidemia.benchmarks.cells import cost
 from hidemia.benchmarks.overview import MARK, overview
@@ -155,7 +156,7 @@ def card(
     }
 
 {table(figures)}
-
+{by_class(figures)}
 {paragraph(f"{sureness(figures)}{price(costs)}")}
 
 {plain_training(story, model.name) if beside else ""}{export(story, model.name)}    hidemia evaluate --client {
@@ -229,6 +230,22 @@ def sureness(figures: Figures) -> str:
         "In brackets: between which figures the result lies with 95 %, had other images come; they are drawn anew "
         f"{drawn} (`benchmarks/bootstrap.py`). "
     )
+
+
+def by_class(figures: Figures) -> str:
+    """Which share of each class is told right, and of how few images that is known, as a table; empty for masks."""
+    images: list[dict[str, Any]] = figures.get("per_image", [])  # type: ignore[assignment]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in images:
+        if "label" in row:
+            found.setdefault(row["label"], []).append(row)
+    if not found:
+        return ""
+    lines = ["| class | told right | images | groups |", "|---|---|---|---|"]
+    for name, rows in sorted(found.items()):
+        right, groups = sum(row["score"] for row in rows) / len(rows), {row["group"] for row in rows}
+        lines.append(f"| {name} | {right:.2f} | {len(rows)} | {len(groups)} |")
+    return "\n".join(["", *lines, ""])
 
 
 def export(story: Story, name: str) -> str:

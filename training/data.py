@@ -34,15 +34,12 @@ class Scans:
         masks: (N, 1, 256, 256) uint8, 0 or 255, for segmentation.
         labels: (N,) int64, indices into ``classes``.
         classes: the labels of the whole data set, sorted, so that every split has the same.
-        groups: (N,) int64, the same for images that belong together: of one patient, or near-copies. None where every
-            image is one of its own.
     """
 
     images: Tensor
     masks: Tensor | None
     labels: Tensor
     classes: tuple[str, ...]
-    groups: Tensor | None = None
 
 
 class Batch(NamedTuple):
@@ -88,9 +85,7 @@ def read_scans(folder: Path, split: str, segmentation: bool) -> Scans:  # noqa: 
     if segmentation:
         masks = torch.stack([_read_mask(folder, row) for row in rows])
     labels = torch.tensor([names.index(row.get("label") or "") for row in rows])
-    numbers: dict[str, int] = {}
-    groups = torch.tensor([numbers.setdefault(row.get("group") or row["image"], len(numbers)) for row in rows])
-    return Scans(images, masks, labels, names, groups)
+    return Scans(images, masks, labels, names)
 
 
 def spread(scans: Scans, most: int) -> Scans:
@@ -111,11 +106,7 @@ def spread(scans: Scans, most: int) -> Scans:
         left -= share
     chosen = torch.cat(picks).sort().values
     return Scans(
-        scans.images[chosen],
-        None if scans.masks is None else scans.masks[chosen],
-        scans.labels[chosen],
-        scans.classes,
-        None if scans.groups is None else scans.groups[chosen],
+        scans.images[chosen], None if scans.masks is None else scans.masks[chosen], scans.labels[chosen], scans.classes
     )
 
 
@@ -226,20 +217,13 @@ def scaled(images: Tensor, size_px: int) -> Tensor:
     return F.interpolate(images.float(), size=(size_px, size_px), mode="bilinear", antialias=True) / 255
 
 
-def balanced_picks(scans: Scans, count: int, draw: torch.Generator) -> Tensor:
-    """Indices of images whose classes are equally likely, however rare, and in a class its groups: -> (count,).
-
-    Slices of one patient are many and alike: a class of a few patients would be known by those with the most.
-    """
-    groups = torch.arange(len(scans.labels)) if scans.groups is None else scans.groups
+def balanced_picks(labels: Tensor, count: int, draw: torch.Generator) -> Tensor:
+    """Indices of images whose classes are equally likely, however rare: (N,) -> (count,)."""
+    present = labels.unique()
     picks = []
-    for choice in torch.randint(1 << 30, (count, 3), generator=draw):
-        members = torch.arange(len(scans.labels))
-        for kinds, number in zip((scans.labels, groups, members), choice, strict=True):
-            own = kinds[members]
-            present = own.unique()
-            members = members[own == present[number % len(present)]]
-        picks.append(members)
+    for choice in torch.randint(len(present), (count,), generator=draw).tolist():
+        members = torch.nonzero(labels == present[choice])[:, 0]
+        picks.append(members[torch.randint(len(members), (1,), generator=draw)])
     return torch.cat(picks)
 
 
@@ -256,13 +240,13 @@ def scan_batch(
 ) -> tuple[Tensor, Tensor | None, Tensor]:
     """Augmented scans of one step, with their masks and labels as in `Batch`.
 
-    ``balanced`` is the share of the batch that is drawn by `balanced_picks` instead of image by image. Scans that have
-    no up and down, ``upright`` false, are turned by quarters as well.
+    ``balanced`` is the share of the batch that is drawn class by class instead of image by image. Scans that have no
+    up and down, ``upright`` false, are turned by quarters as well.
     """
     picks = epoch_order(len(scans.images), seed, step, batch, place)
     count = round(balanced * batch)
     if count:
-        picks[batch - count :] = balanced_picks(scans, count, draw)
+        picks[batch - count :] = balanced_picks(scans.labels, count, draw)
     masks = None if scans.masks is None else scans.masks[picks]
     secrets, warped = warp(scans.images[picks], masks, size_px, draw)
     if not upright:

@@ -171,10 +171,8 @@ def _mixed(real: Scans, simulated: Scans) -> Scans:
     masks = None
     if real.masks is not None and simulated.masks is not None:
         masks = torch.cat([real.masks, simulated.masks])
-    labels, groups = torch.cat([real.labels, simulated.labels]), None
-    if real.groups is not None and simulated.groups is not None:
-        groups = torch.cat([real.groups, simulated.groups + real.groups.max() + 1])
-    return Scans(torch.cat([real.images, simulated.images]), masks, labels, real.classes, groups)
+    labels = torch.cat([real.labels, simulated.labels])
+    return Scans(torch.cat([real.images, simulated.images]), masks, labels, real.classes)
 
 
 def _no_room(out: Path) -> None:

@@ -2,7 +2,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from hidemia.benchmarks.card import card, costs_of, precisions, price, sureness, table
+from hidemia.benchmarks.card import by_class, card, costs_of, precisions, price, sureness, table
 from hidemia.benchmarks.overview import MARK, overview
 from hidemia.benchmarks.pages import between, renewed
 from hidemia.benchmarks.shipped import lowered, shipped
@@ -122,6 +122,15 @@ def test_a_card_says_how_sure_its_result_is():
     assert "drawn anew in 9 groups whose images are right or wrong together" in text
     assert "drawn anew one by one" in sureness(asked | {"n_groups": 10})
     assert not sureness(CLASSES)
+
+
+def test_a_card_says_what_of_each_class_is_told_right():
+    rows = [("b_c", 1.0, "p"), ("b_c", 0.2, "p"), ("a", 0.5, "q"), ("b_c", 0.3, "r")]
+    asked = CLASSES | {"per_image": [{"label": label, "score": score, "group": g} for label, score, g in rows]}
+    assert by_class(asked).splitlines()[3:] == ["| a | 0.50 | 1 | 1 |", "| b_c | 0.50 | 3 | 2 |"]
+    assert not by_class(CLASSES)
+    assert not by_class(FIGURES)  # masks have no classes
+    assert by_class(asked) in card(RECIPES["skin"], STORIES["skin"], asked, {}, COSTS)
 
 
 def test_other_precisions_stand_in_a_table_of_their_own():

@@ -1,4 +1,3 @@
-import dataclasses
 from pathlib import Path
 
 import cv2
@@ -9,7 +8,6 @@ import torch
 from hidemia.training.data import (
     STORED_PX,
     Scans,
-    balanced_picks,
     crop_covers,
     epoch_order,
     generator,
@@ -375,15 +373,3 @@ def test_of_classes_equal_shares_are_taken_and_what_a_rare_one_lacks_of_others()
     assert some.masks is None
     assert spread(scans, 3).labels.tolist() == [0, 1, 2]
     assert spread(scans, 50).labels.tolist() == scans.labels.tolist()
-
-
-def test_drawn_class_by_class_and_group_by_group() -> None:
-    """Two classes; of one, nine of ten images are of one patient. By hand: 1/2, then 1/2, then 1/9 or 1."""
-    labels, groups = torch.tensor([0] * 10 + [1] * 2), torch.tensor([0] * 9 + [1] + [2, 3])
-    scans = Scans(torch.arange(12), None, labels, ("a", "b"), groups)
-    picks = balanced_picks(scans, 4000, generator(0, 0))
-    share = picks.bincount(minlength=12) / len(picks)
-    expected = torch.tensor([0.25 / 9] * 9 + [0.25] * 3)
-    assert torch.allclose(share, expected, atol=0.03)
-    alone = balanced_picks(dataclasses.replace(scans, groups=None), 4000, generator(0, 0))
-    assert torch.allclose(alone.bincount(minlength=12) / 4000, torch.tensor([0.05] * 10 + [0.25] * 2), atol=0.03)

@@ -60,11 +60,9 @@ def test_mixed_keeps_images_and_masks_together() -> None:
     def scans(value: int, count: int) -> Scans:
         size = (count, 1, 4, 4)
         masks = torch.full(size, value, dtype=torch.uint8)
-        groups = torch.arange(count).clamp_max(1)
-        return Scans(masks.expand(-1, 3, -1, -1), masks, torch.full((count,), value), ("a", "b"), groups)
+        return Scans(masks.expand(-1, 3, -1, -1), masks, torch.full((count,), value), ("a", "b"))
 
     mixed = runs._mixed(scans(0, 2), scans(1, 3))
-    assert mixed.groups.tolist() == [0, 1, 2, 3, 3]
     assert mixed.images[:, 0, 0, 0].tolist() == mixed.labels.tolist() == [0, 0, 1, 1, 1]
     assert torch.equal(mixed.masks, mixed.images[:, :1])
 
