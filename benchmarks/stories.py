@@ -136,8 +136,8 @@ STORIES = {
         ),
         limits=(
             "What it gives as probabilities is as if all kinds were equally frequent, which is not how likely a "
-            "disease is. It misses most melanomas. It has never seen skin without a lesion, nor one of another kind, and names "
-            "one of the seven for anything."
+            "disease is. It misses most melanomas. It has never seen skin without a lesion, nor one of another kind, "
+            "and names one of the seven for anything."
         ),
         split="; no lesion is on both sides, and DermaMNIST, made of the same images, has twice as many for test",
     ),
