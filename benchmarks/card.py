@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hidemia.benchmarks.cells import cost
+from hidemia.benchmarks.evaluate import group_of
 from hidemia.benchmarks.overview import MARK, overview
 from hidemia.benchmarks.pages import between, opened, opened_at, renewed
 from hidemia.benchmarks.shipped import RESULTS, Figures, lowered, result, shipped
@@ -156,8 +157,8 @@ def card(
     }
 
 {table(figures)}
-{by_class(figures)}
-{paragraph(f"{sureness(figures)}{price(costs)}")}
+{sureness(figures)}{by_class(figures)}
+{paragraph(price(costs))}
 
 {plain_training(story, model.name) if beside else ""}{export(story, model.name)}    hidemia evaluate --client {
         story.bundles
@@ -221,15 +222,17 @@ def price(found: Mapping[str, float]) -> str:
 
 
 def sureness(figures: Figures) -> str:
-    """What the brackets in `table` mean, where there are any."""
+    """What the brackets in `table` mean, where there are any; a paragraph."""
     if "n_groups" not in figures:
         return ""
     alone = figures["n_groups"] == figures["n_images"]
-    drawn = "one by one" if alone else f"in {figures['n_groups']} groups whose images are right or wrong together"
-    return (
-        "In brackets: between which figures the result lies with 95 %, had other images come; they are drawn anew "
-        f"{drawn} (`benchmarks/bootstrap.py`). "
+    drawn = "images" if alone else f"{figures['n_groups']} groups of images, such as near-copies,"
+    text = (
+        f"In brackets: the 95 % confidence interval of the mean over such images, by drawing {drawn} anew "
+        "(`benchmarks/bootstrap.py`). It is too narrow where groups are few, or where several images are of one "
+        "patient and nobody knows."
     )
+    return f"\n{paragraph(text)}\n"
 
 
 def by_class(figures: Figures) -> str:
@@ -243,7 +246,7 @@ def by_class(figures: Figures) -> str:
         return ""
     lines = ["| class | told right | images | groups |", "|---|---|---|---|"]
     for name, rows in sorted(found.items()):
-        right, groups = sum(row["score"] for row in rows) / len(rows), {row["group"] for row in rows}
+        right, groups = sum(row["score"] for row in rows) / len(rows), {group_of(row) for row in rows}
         lines.append(f"| {name} | {right:.2f} | {len(rows)} | {len(groups)} |")
     return "\n".join(["", *lines, ""])
 

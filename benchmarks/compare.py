@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hidemia.benchmarks.bootstrap import interval, lower_bound, mean_of, resampled
-from hidemia.benchmarks.evaluate import Trips, scores
+from hidemia.benchmarks.evaluate import Trips, group_of, scores
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
 
@@ -42,17 +42,17 @@ def per_image(trips: Trips, threshold: float | None, classes: Sequence[str]) -> 
 
 def _drawn_by(images: Scored) -> tuple[list[str], list[str]]:
     """Strata and groups of images, as `resampled` takes them."""
-    return [row.get("label", "") for row in images], [row.get("group", row["image"]) for row in images]
+    return [row.get("label", "") for row in images], [group_of(row) for row in images]
 
 
 def confidence(images: Scored) -> dict[str, float]:
-    """Between which figures the mean score lies with 95 %, and how many groups say so, see `resampled`.
+    """The 95 % confidence interval of the mean score, and how many groups it is drawn from, see `resampled`.
 
     Of the mean Dice, or the balanced accuracy where images have labels.
     """
     strata, groups = _drawn_by(images)
     low, high = interval(resampled(np.array([row["score"] for row in images]), strata, groups))
-    return {"n_groups": len(set(groups)), "least_95": low, "most_95": high}
+    return {"n_groups": len(set(zip(strata, groups, strict=True))), "lower_95": low, "upper_95": high}
 
 
 def compared(ours: Scored, plain: Scored) -> dict[str, float]:
@@ -63,30 +63,41 @@ def compared(ours: Scored, plain: Scored) -> dict[str, float]:
     Raises:
         DataError: they were not measured on the same images.
     """
-    if [row["image"] for row in ours] != [row["image"] for row in plain]:
-        raise DataError(
-            f"plain network: expected the same images in the same order, got {len(plain)} beside {len(ours)}; "
-            "evaluate both on one split of one data set"
-        )
+    _check_same(ours, plain)
     difference = np.array([a["score"] - b["score"] for a, b in zip(ours, plain, strict=True)])
     strata, groups = _drawn_by(ours)
     samples = resampled(difference, strata, groups)
     return {"over_plain": mean_of(difference, strata), "over_plain_lower_95": lower_bound(samples)}
 
 
+def _check_same(ours: Scored, others: Scored) -> None:
+    if [row["image"] for row in ours] != [row["image"] for row in others]:
+        raise DataError(
+            f"figures: expected the same images in the same order, got {len(others)} beside {len(ours)}; "
+            "evaluate both on one split of one data set"
+        )
+
+
 def averaged(runs: list[Scored]) -> Scored:
     """The scores of several seeds, averaged image by image. Raises DataError: they differ in their images."""
     first = runs[0]
     for run in runs[1:]:
-        compared(first, run)
+        _check_same(first, run)
     return [row | {"score": float(np.mean([run[i]["score"] for run in runs]))} for i, row in enumerate(first)]
 
 
 def spread(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean, standard deviation (of the sample), least and most of every figure that all seeds have."""
+    """Mean, standard deviation (of the sample), least and most of every figure that all seeds have.
+
+    Of bounds, whose names end in ``_95``, there is no mean.
+    """
     found: dict[str, Any] = {"seeds": len(runs)}
     for name, value in runs[0].items():
-        if isinstance(value, float) and all(isinstance(run.get(name), (int, float)) for run in runs):
+        if (
+            isinstance(value, float)
+            and not name.endswith("_95")
+            and all(isinstance(run.get(name), (int, float)) for run in runs)
+        ):
             values = [float(run[name]) for run in runs]
             found[name] = float(np.mean(values))
             found[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -88,8 +89,8 @@ def travel(
     return trips
 
 
-def group_of(row: Row) -> str:
-    """The group of a row; an image that has none is one of its own."""
+def group_of(row: Mapping[str, Any]) -> str:
+    """The group of a row of an index or of scores; an image that has none is one of its own."""
     return row.get("group") or row["image"]
 
 

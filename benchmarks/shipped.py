@@ -17,11 +17,11 @@ LOWERED = ("fp16", "int8")
 
 
 def result(figures: Figures) -> str:
-    """What a task is judged by, and in brackets between which figures that lies with 95 %, where it was asked."""
+    """What a task is judged by, and in brackets its 95 % confidence interval, where the figures have it."""
     key, _ = RESULTS[str(figures["task"])]
-    if "least_95" not in figures:
+    if "lower_95" not in figures:
         return f"{figures[key]:.3f}"
-    return f"{figures[key]:.3f} ({figures['least_95']:.2f} to {figures['most_95']:.2f})"
+    return f"{figures[key]:.3f} ({figures['lower_95']:.2f} to {figures['upper_95']:.2f})"
 
 
 def shipped(weights: Path) -> dict[str, Figures]:

@@ -2,7 +2,10 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pytest
+
 from hidemia.benchmarks.card import by_class, card, costs_of, precisions, price, sureness, table
+from hidemia.benchmarks.compare import confidence
 from hidemia.benchmarks.overview import MARK, overview
 from hidemia.benchmarks.pages import between, renewed
 from hidemia.benchmarks.shipped import lowered, shipped
@@ -19,6 +22,12 @@ def test_every_shipped_model_has_its_card():
     for name, figures in found.items():
         written = (ROOT / "weights" / name / "MODEL_CARD.md").read_text()
         assert written == card(RECIPES[name], STORIES[name], figures, lowered(ROOT / "weights" / name), costs_of(name))
+
+
+def test_intervals_are_those_of_the_scores():
+    for name, figures in shipped(ROOT / "weights").items():
+        found = confidence(figures["per_image"])
+        assert {key: figures[key] for key in found} == pytest.approx(found), name
 
 
 def test_readme_says_what_was_measured():
@@ -115,12 +124,11 @@ def test_a_card_says_how_its_plain_network_was_measured():
 
 
 def test_a_card_says_how_sure_its_result_is():
-    asked = CLASSES | {"n_groups": 9, "least_95": 0.4, "most_95": 0.625}
+    asked = CLASSES | {"n_groups": 9, "lower_95": 0.4, "upper_95": 0.625}
     assert "| balanced accuracy | 0.512 (0.40 to 0.62) | nearest thumbnail 0.213 |" in table(asked).splitlines()
     assert "balanced accuracy 0.512 (0.40 to 0.62) |" in overview({"skin": asked}, {"skin": COSTS})
-    text = sureness(asked)
-    assert "drawn anew in 9 groups whose images are right or wrong together" in text
-    assert "drawn anew one by one" in sureness(asked | {"n_groups": 10})
+    assert "by drawing 9 groups of images, such as near-copies, anew" in " ".join(sureness(asked).split())
+    assert "by drawing images anew" in " ".join(sureness(asked | {"n_groups": 10}).split())
     assert not sureness(CLASSES)
 
 

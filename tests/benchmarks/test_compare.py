@@ -13,13 +13,20 @@ def scored(values, labels=None):
 
 
 def test_how_sure_a_figure_is():
-    """What a group of slices decides is drawn together: here one of two groups of a class is all of its answers."""
-    rows = scored([1, 1, 0, 0, 1], ["a", "a", "a", "a", "b"])
-    found = confidence([row | {"group": group} for row, group in zip(rows, "ppqqr", strict=True)])
-    assert found == {"n_groups": 3, "least_95": 0.5, "most_95": 1}
-    assert confidence(rows) == {"n_groups": 5, "least_95": 0.5, "most_95": 1}
-    steady = confidence(scored([0.7] * 20))
-    assert steady == pytest.approx({"n_groups": 20, "least_95": 0.7, "most_95": 0.7})
+    """Twenty slices, ten right. By hand: of two patients, either may be drawn twice, and all are wrong, or right."""
+    rows = scored([1] * 10 + [0] * 10)
+    alone = confidence(rows)
+    assert alone["n_groups"] == 20
+    assert 0.2 < alone["lower_95"] < 0.35
+    assert 0.65 < alone["upper_95"] < 0.8
+    of_two = [row | {"group": group} for row, group in zip(rows, ["p"] * 10 + ["q"] * 10, strict=True)]
+    assert confidence(of_two) == {"n_groups": 2, "lower_95": 0, "upper_95": 1}
+    assert confidence([row | {"group": ""} for row in rows]) == alone  # no group: one of its own
+
+
+def test_a_group_in_two_classes_is_two():
+    rows = scored([1, 0, 1, 0], ["a", "a", "b", "b"])
+    assert confidence([row | {"group": "p"} for row in rows]) == {"n_groups": 2, "lower_95": 0.5, "upper_95": 0.5}
 
 
 def test_groups_are_compared_whole():
@@ -54,7 +61,8 @@ def test_by_command(tmp_path, capsys):
     for name, level in (("a", 0.6), ("b", 0.7), ("plain", 0.8)):
         paths[name] = str(tmp_path / f"{name}.json")
         images = scored(level + draw.normal(0, 0.01, 30))
-        (tmp_path / f"{name}.json").write_text(json.dumps({"dsc": level, "per_image": images}))
+        figures = {"dsc": level, **confidence(images), "per_image": images}
+        (tmp_path / f"{name}.json").write_text(json.dumps(figures))
     out = tmp_path / "out.json"
     assert main([paths["a"], paths["b"], "--plain", paths["plain"], "--json", str(out)]) == 0
     found = json.loads(out.read_text())
@@ -62,6 +70,8 @@ def test_by_command(tmp_path, capsys):
     assert found["over_plain"] == pytest.approx(-0.15, abs=0.01)
     assert found["over_plain_lower_95"] < found["over_plain"]
     assert len(found["per_image"]) == 30
+    assert found["lower_95"] < found["dsc"] < found["upper_95"]
+    assert not [key for key in found if "_95_" in key]  # of bounds there is no mean and no spread
     (tmp_path / "old.json").write_text('{"dsc": 0.5}')
     assert main([str(tmp_path / "old.json")]) == 2
     assert main([str(tmp_path / "none.json")]) == 2

@@ -10,7 +10,7 @@ from tests.micro import micro_config
 from hidemia.benchmarks import plain_network
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
 from hidemia.benchmarks.command import evaluate
-from hidemia.benchmarks.evaluate import Trips, covers_of, figures, scores
+from hidemia.benchmarks.evaluate import Trips, covers_of, figures, group_of, scores
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import write_dataset
 from hidemia.runtime.errors import DataError
@@ -125,6 +125,9 @@ def test_beside_the_plain_network(data, tmp_path):
     found = json.loads(out.read_text())
     scores = [row["score"] for row in found["per_image"]]
     assert np.mean(scores) == pytest.approx(found["dsc"])
+    assert [row["group"] for row in found["per_image"]] == [group_of(row) for row in read_rows(data / "data", "test")]
+    assert found["n_groups"] == 2
+    assert found["lower_95"] <= found["dsc"] <= found["upper_95"]
     assert found["over_plain"] == pytest.approx(found["dsc"] - found["plain_dsc"])
     assert found["over_plain_lower_95"] <= found["over_plain"]
     alone = tmp_path / "plain.json"
@@ -142,6 +145,11 @@ def test_beside_the_plain_network(data, tmp_path):
     assert json.loads(alone.read_text()) == loud
     with pytest.raises(SystemExit, match="2"):
         plain_network.main([*call, "--noise", "-1"])
+
+
+def test_an_image_without_a_group_is_one_of_its_own():
+    assert group_of({"image": "a.png", "group": "p"}) == "p"
+    assert group_of({"image": "a.png", "group": ""}) == group_of({"image": "a.png"}) == "a.png"
 
 
 def test_plain_network_of_another_task(data, tmp_path):
