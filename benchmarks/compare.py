@@ -93,11 +93,9 @@ def spread(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"seeds": len(runs)}
     for name, value in runs[0].items():
-        if (
-            isinstance(value, float)
-            and not name.endswith("_95")
-            and all(isinstance(run.get(name), (int, float)) for run in runs)
-        ):
+        if name.endswith("_95"):
+            continue
+        if isinstance(value, float) and all(isinstance(run.get(name), (int, float)) for run in runs):
             values = [float(run[name]) for run in runs]
             found[name] = float(np.mean(values))
             found[f"{name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -136,8 +136,8 @@ STORIES = {
         ),
         limits=(
             "What it gives as probabilities is as if all kinds were equally frequent, which is not how likely a "
-            "disease is. Of the melanomas of test it names 0.37. It has never seen skin without a lesion, nor one of another kind, "
-            "and names one of the seven for anything."
+            "disease is. Of the melanomas of test it names 0.37. It has never seen skin without a lesion, nor one of "
+            "another kind, and names one of the seven for anything."
         ),
         split="; no lesion is on both sides, and DermaMNIST, made of the same images, has twice as many for test",
     ),
@@ -170,8 +170,8 @@ STORIES = {
         ),
         limits=(
             "On the slices of test it is behind the plain network, which had 0.840, 0.896 and 0.923 in three trainings "
-            "(docs/research.md). It takes most normal slices of test for a cancer: 12 of the 13 of four groups of near-copies, "
-            "and none of the 8 of the two others. "
+            "(docs/research.md). It takes most normal slices of test for a cancer: of the 13 of four groups of "
+            "near-copies nearly all, of the 8 of the two others none. "
             "Trained on single slices in the window they were saved in, some of them with marks; it has never seen "
             "another cancer, nor any other disease of the lung, and names one of the four for anything."
         ),
