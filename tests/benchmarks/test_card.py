@@ -53,7 +53,7 @@ def test_a_model_in_the_table_of_all():
 
 def test_the_table_follows_the_figures():
     changed = FIGURES | {"dsc": 0.123}
-    assert "| Dice of the recovered mask | 0.123 (" in table(changed)
+    assert "| Dice of the recovered mask | 0.123 (0.64 to 0.76) |" in table(changed)
     assert table(changed) != table(FIGURES)
     assert "nearest thumbnail 0.263, plain network 0.700 |" in table(FIGURES | {"plain_dsc": 0.7})
 
