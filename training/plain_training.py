@@ -20,8 +20,8 @@ from torch.optim.swa_utils import AveragedModel
 from hidemia.training.data import Scans, generator, scaled, scan_batch
 from hidemia.training.loop import averaging, go_on, save_atomically
 from hidemia.training.losses import mia_loss
+from hidemia.training.offsets import even
 from hidemia.training.plain import PlainConfig, noisy, save_plain
-from hidemia.training.prior import take_off_prior
 from hidemia.training.recipes import Recipe
 from hidemia.training.roles import AnyPlain
 from hidemia.training.thresholds import CANDIDATES
@@ -199,9 +199,9 @@ def train_plain(
     size_px, name = config.image_size_px, out / f"{len(plan.rates) + 1}-full.pt"
     until_plateau(final, *scans, size_px, dataclasses.replace(plan, patience=plan.full_patience), recipe, name)
     network = final.raw.cpu()
-    if recipe.balanced and network.classes is not None:
+    if network.classes is not None:
         (judge,) = (layer for layer in network.modules() if isinstance(layer, nn.Linear))
-        take_off_prior(judge, scans[0].labels, recipe.balanced)
+        even(judge, predictions(network, scans[1], size_px).clamp_min(1e-12).log(), scans[1].labels)
     config = with_threshold(network, dataclasses.replace(config, rate=rate), scans[1])
     save_plain(network, config, out / "weights")
     return network.eval(), config

@@ -25,9 +25,7 @@ class Recipe:
         start: the model from whose weights it starts, given by ``--start``; None starts from nothing.
         hider_of: the model whose hider, given by ``--start``, it starts with; its analyzer starts from nothing.
         pupil_of: the model whose hider, given by ``--start``, is the teacher, and whose analyzer goes on learning.
-        balanced: share of each batch that is drawn class by class, where classes are rare. What a verdict then takes
-            for granted of how often each is seen is taken off at the end, see `hidemia.training.prior`, a plain
-            network's likewise.
+        balanced: share of each batch that is drawn class by class, where classes are rare.
         upright: whether its scans have an up and a down; those that have none are turned by quarters as well.
     """
 

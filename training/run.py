@@ -9,16 +9,14 @@ from typing import Literal, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
-from hidemia.training.analyzer import Analyzer
 from hidemia.training.batches import Batches
 from hidemia.training.data import Batch, Place, Scans, read_covers, read_scans, spread
 from hidemia.training.errors import DatasetError, TrainingError
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
-from hidemia.training.objective import Aids, StageConfig
-from hidemia.training.prior import take_off_prior
+from hidemia.training.objective import Aids
+from hidemia.training.offsets import set_offsets
 from hidemia.training.recipes import Recipe
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.start import FROM_NOTHING, Start, fill, guide_of, hide_as, released, taught_by
@@ -117,26 +115,11 @@ def run(
         stage_system.load_state_dict(averaged.state_dict())
     if not fabric.is_global_zero:
         return system
-    _even(system, recipe, recipe.stages[start.stage - 1 :], scans.labels)
     save_weights(system, model, out / "weights", bits=8)
     rounded, _ = load_weights(out / "weights")
+    set_offsets(rounded, model, unseen, unseen_photos, out / "weights")
     save_config(with_thresholds(rounded, model, unseen, unseen_photos), out / "weights")
     return rounded
-
-
-def _even(system: System, recipe: Recipe, stages: tuple[StageConfig, ...], labels: Tensor) -> None:
-    """Takes the prior off a verdict that last learned from labels in one of these stages.
-
-    One that learned in none was without it before, and one that learned from a guide is as the guide is, without.
-    """
-    verdict = system.analyzer.verdict if isinstance(system.analyzer, Analyzer) else None
-    taught = [
-        OBJECTIVES[stage.objective]
-        for stage in stages
-        if OBJECTIVES[stage.objective].trains_analyzer and not stage.frozen_verdict
-    ]
-    if recipe.balanced and verdict is not None and taught and not taught[-1].guided:
-        take_off_prior(verdict.linear, labels, recipe.balanced)
 
 
 def task_scans(recipe: Recipe, data: Path, simulated: Path | None) -> tuple[Scans, Scans]:

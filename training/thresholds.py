@@ -1,7 +1,8 @@
 """What a device needs to judge a reply, set on the validation split: the mask's threshold and the reply's limits.
 
-Training sets them at its end. ``python -m hidemia.training.thresholds --weights DIR --data DIR --covers DIR`` sets
-them anew for weights that are there already, and changes nothing but ``config.json``; export afterwards.
+Training sets them at its end, after a verdict's offsets (`hidemia.training.offsets`). ``python -m
+hidemia.training.thresholds --weights DIR --data DIR --covers DIR`` sets both anew for weights that are there already,
+and changes nothing else; export afterwards.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, read_covers, read_scans, scaled, spread
 from hidemia.training.errors import one_line
 from hidemia.training.model import ModelConfig
+from hidemia.training.offsets import set_offsets
 from hidemia.training.seal import SEALED, agreement
 from hidemia.training.system import System
 from hidemia.training.validation import dice, psnr_db
@@ -103,15 +105,20 @@ def low_limit(once: float, twice: float) -> float | None:
 
 @one_line(PROG)
 def main(arguments: list[str]) -> int:
-    """Set the thresholds and limits of trained weights anew, on the validation split."""
+    """Set the offsets, thresholds and limits of trained weights anew, on the validation split."""
     parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
-    parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME; its config.json is renewed")
+    parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME, which is renewed")
     parser.add_argument("--data", type=Path, required=True, help="medical images: index.csv, or as downloaded")
     parser.add_argument("--covers", type=Path, required=True, help="any folder of photos")
     options = parser.parse_args(arguments)
     system, model = load_weights(options.weights)
     scans = read_scans(options.data, "val", model.task == "segmentation")
-    config = with_thresholds(system, model, scans, read_covers(options.covers, "val", model.image_size_px))
+    covers = read_covers(options.covers, "val", model.image_size_px)
+    offsets = set_offsets(system, model, scans, covers, options.weights)
+    if offsets is not None:
+        added = zip(model.classes, offsets.tolist(), strict=True)
+        sys.stdout.write(f"added to the logits: {', '.join(f'{name} {offset:+.3f}' for name, offset in added)}\n")
+    config = with_thresholds(system, model, scans, covers)
     save_config(config, options.weights)
     for name in ("mask_threshold", *(key for key in dataclasses.asdict(config) if key.startswith("reply_"))):
         sys.stdout.write(f"{name}: {getattr(model, name)} -> {getattr(config, name)}\n")
