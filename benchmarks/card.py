@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from hidemia.benchmarks.cells import cost
-from hidemia.benchmarks.evaluate import group_of
 from hidemia.benchmarks.overview import MARK, overview
 from hidemia.benchmarks.pages import between, opened, opened_at, renewed
 from hidemia.benchmarks.shipped import RESULTS, Figures, lowered, result, shipped
 from hidemia.benchmarks.stories import STORIES, Story
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
+from hidemia.training.index import group_of
 from hidemia.training.objective import StageConfig
 from hidemia.training.recipes import RECIPES, HiderConfig, Recipe
 

@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from hidemia.benchmarks.bootstrap import interval, lower_bound, mean_of, resampled
-from hidemia.benchmarks.evaluate import Trips, group_of, scores
+from hidemia.benchmarks.evaluate import Trips, scores
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
+from hidemia.training.index import group_of
 
 Scored = list[dict[str, Any]]
 """One for each image: its name, group and score, and its label where that decides how scores are averaged."""

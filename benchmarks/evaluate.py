@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +15,7 @@ from hidemia.benchmarks import metrics
 from hidemia.runtime import Client, Server, photo, png, similarity
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import DatasetError
-from hidemia.training.index import photo_rows, read_rows
+from hidemia.training.index import group_of, photo_rows, read_rows
 from hidemia.training.reading import Row, read_mask
 
 Image = NDArray[np.uint8]
@@ -87,11 +86,6 @@ def travel(
         if threshold is not None:
             trips.masks.append([probability >= threshold for probability in probabilities])
     return trips
-
-
-def group_of(row: Mapping[str, Any]) -> str:
-    """The group of a row of an index or of scores; an image that has none is one of its own."""
-    return row.get("group") or row["image"]
 
 
 def figures(trips: Trips, threshold: float | None) -> dict[str, float | int | str]:

@@ -14,11 +14,11 @@ import torch
 
 from hidemia.benchmarks import metrics
 from hidemia.benchmarks.compare import confidence, per_image, report
-from hidemia.benchmarks.evaluate import Trips, group_of, load_photo, truth_label, truth_mask
+from hidemia.benchmarks.evaluate import Trips, load_photo, truth_label, truth_mask
 from hidemia.runtime import photo
 from hidemia.training.data import generator
 from hidemia.training.errors import one_line
-from hidemia.training.index import read_rows
+from hidemia.training.index import group_of, read_rows
 from hidemia.training.plain import PlainConfig, load_plain, noisy
 
 PROG = "python -m hidemia.benchmarks.plain_network"

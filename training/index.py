@@ -7,7 +7,9 @@ import hashlib
 import io
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hidemia.training.errors import DatasetError
 from hidemia.training.layouts import layout_rows
@@ -39,6 +41,11 @@ def read_index(folder: Path) -> list[Row]:
     if not {"image", "split"} <= set(columns):
         raise DatasetError(f"{index}: expected columns image and split, got {', '.join(columns) or 'none'}")
     return rows
+
+
+def group_of(row: Mapping[str, Any]) -> str:
+    """The group of a row of an index or of scores; an image that has none is one of its own."""
+    return row.get("group") or row["image"]
 
 
 def write_index(rows: list[Row], index: Path) -> None:

@@ -7,8 +7,10 @@ most likely, every class of it counting alike. They are one number a class, so l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,6 +48,20 @@ def even_offsets(logits: Tensor, labels: Tensor) -> Tensor:
     return (found - found.mean()).float()
 
 
+def held_out(logits: Tensor, labels: Tensor, groups: Sequence[str]) -> Tensor:
+    """Logits with the offsets of all other groups, as for scans that were never seen: (N, K) -> (N, K).
+
+    A group without which a class would be missing keeps its logits as they are.
+    """
+    names = np.asarray(groups)
+    found = logits.clone()
+    for name in np.unique(names):
+        own = torch.from_numpy(names == name)
+        if len(labels[~own].unique()) == len(labels.unique()):
+            found[own] += even_offsets(logits[~own], labels[~own])
+    return found
+
+
 @torch.no_grad()
 def verdicts(system: System, scans: Scans, covers: Tensor, size_px: int) -> Tensor | None:
     """What the analyzer takes every scan for, each in the next photo: (N, K). None where it gives no verdict."""
@@ -61,18 +77,18 @@ def verdicts(system: System, scans: Scans, covers: Tensor, size_px: int) -> Tens
 
 
 def set_offsets(system: System, model: ModelConfig, scans: Scans, covers: Tensor, folder: Path) -> Tensor | None:
-    """Sets them in a system from its verdicts on a split, and stores that in ``folder``; None where it gives none."""
+    """Sets them in a system by its verdicts on a split, which are returned, and stores that in ``folder``.
+
+    Nothing is done where it gives no verdict.
+    """
     logits = verdicts(system, scans, covers, model.image_size_px)
-    if logits is None:
-        return None
-    offsets = even(system.analyzer.verdict.linear, logits, scans.labels)
-    save_weights(system, model, folder, bits=8)
-    return offsets
+    if logits is not None:
+        even(system.analyzer.verdict.linear, logits, scans.labels)
+        save_weights(system, model, folder, bits=8)
+    return logits
 
 
 @torch.no_grad()
-def even(judge: nn.Linear, logits: Tensor, labels: Tensor) -> Tensor:
-    """Adds the offsets of the logits that a layer gave to its bias, and returns them."""
-    offsets = even_offsets(logits, labels)
-    judge.bias += offsets.to(judge.bias)
-    return offsets
+def even(judge: nn.Linear, logits: Tensor, labels: Tensor) -> None:
+    """Adds the offsets of the logits that a layer gave to its bias."""
+    judge.bias += even_offsets(logits, labels).to(judge.bias)

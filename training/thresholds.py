@@ -19,11 +19,12 @@ from torch import Tensor
 from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, read_covers, read_scans, scaled, spread
 from hidemia.training.errors import one_line
+from hidemia.training.index import group_of, read_rows
 from hidemia.training.model import ModelConfig
-from hidemia.training.offsets import set_offsets
+from hidemia.training.offsets import even_offsets, held_out, set_offsets
 from hidemia.training.seal import SEALED, agreement
 from hidemia.training.system import System
-from hidemia.training.validation import dice, psnr_db
+from hidemia.training.validation import balanced_accuracy, dice, psnr_db
 from hidemia.training.weights import load_weights, save_config
 
 CANDIDATES = torch.linspace(0.2, 0.8, 25)
@@ -103,6 +104,18 @@ def low_limit(once: float, twice: float) -> float | None:
     return round((once + twice) / 2, 3) if once < twice else None
 
 
+def said_of_offsets(classes: tuple[str, ...], logits: Tensor, labels: Tensor, groups: list[str]) -> str:
+    """What is added to the logits of each class, and what comes of it."""
+    added = zip(classes, even_offsets(logits, labels).tolist(), strict=True)
+    before, after = (
+        balanced_accuracy(found.argmax(dim=1), labels) for found in (logits, held_out(logits, labels, groups))
+    )
+    return (
+        f"added to the logits: {', '.join(f'{name} {offset:+.3f}' for name, offset in added)}\n"
+        f"balanced accuracy: {before:.3f} without, {after:.3f} with those of all other groups\n"
+    )
+
+
 @one_line(PROG)
 def main(arguments: list[str]) -> int:
     """Set the offsets, thresholds and limits of trained weights anew, on the validation split."""
@@ -114,10 +127,10 @@ def main(arguments: list[str]) -> int:
     system, model = load_weights(options.weights)
     scans = read_scans(options.data, "val", model.task == "segmentation")
     covers = read_covers(options.covers, "val", model.image_size_px)
-    offsets = set_offsets(system, model, scans, covers, options.weights)
-    if offsets is not None:
-        added = zip(model.classes, offsets.tolist(), strict=True)
-        sys.stdout.write(f"added to the logits: {', '.join(f'{name} {offset:+.3f}' for name, offset in added)}\n")
+    logits = set_offsets(system, model, scans, covers, options.weights)
+    if logits is not None:
+        groups = [group_of(row) for row in read_rows(options.data, "val")]
+        sys.stdout.write(said_of_offsets(model.classes, logits, scans.labels, groups))
     config = with_thresholds(system, model, scans, covers)
     save_config(config, options.weights)
     for name in ("mask_threshold", *(key for key in dataclasses.asdict(config) if key.startswith("reply_"))):

@@ -10,13 +10,13 @@ from tests.micro import micro_config
 from hidemia.benchmarks import plain_network
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
 from hidemia.benchmarks.command import evaluate
-from hidemia.benchmarks.evaluate import Trips, covers_of, figures, group_of, scores
+from hidemia.benchmarks.evaluate import Trips, covers_of, figures, scores
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import write_dataset
 from hidemia.runtime.errors import DataError
 from hidemia.training.data import read_scans
 from hidemia.training.errors import DatasetError
-from hidemia.training.index import read_rows
+from hidemia.training.index import group_of, read_rows
 from hidemia.training.plain import PlainConfig, save_plain
 
 KEYS = {

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ from tests.training.test_command import MICRO
 
 from hidemia.training.data import Scans, read_covers, read_scans
 from hidemia.training.objective import StageConfig
-from hidemia.training.offsets import even, even_offsets, verdicts
+from hidemia.training.offsets import even, even_offsets, held_out, verdicts
 from hidemia.training.plain import matched
 from hidemia.training.plain_training import PlainPlan, predictions, train_plain
 from hidemia.training.recipes import Recipe
@@ -47,7 +48,7 @@ def test_what_every_verdict_has_too_much_of_a_class_is_taken_off() -> None:
     torch.testing.assert_close(even_offsets(logits + own, labels), torch.zeros(3), atol=1e-3, rtol=0)
     judge = torch.nn.Linear(4, 3)
     before = judge.bias.clone()
-    assert torch.equal(even(judge, logits, labels), own)
+    even(judge, logits, labels)
     assert torch.equal(judge.bias, before + own)
 
 
@@ -63,6 +64,19 @@ def test_a_class_seen_in_few_scans_is_named_more_often() -> None:
     before, after = told(logits), told(logits + even_offsets(logits, labels))
     assert after[1] > before[1]
     assert sum(after) > sum(before)
+
+
+def test_a_group_has_the_offsets_of_all_others() -> None:
+    """But where a class would be missing without it: there, what the others say of that class is not known."""
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    logits = torch.randn(6, 2)
+    groups = ["a", "b", "a", "c", "c", "c"]
+    found = held_out(logits, labels, groups)
+    for own in ([0, 2], [1]):
+        others = [i for i in range(6) if i not in own]
+        assert torch.equal(found[own], logits[own] + even_offsets(logits[others], labels[others]))
+    assert torch.equal(found[3:], logits[3:])
+    assert not torch.equal(found[[0, 1, 2]], logits[[0, 1, 2]])
 
 
 def test_training_ends_with_them(recipe: Recipe, scans_folder: Path, covers_folder: Path, tmp_path: Path) -> None:
@@ -87,7 +101,7 @@ def test_training_ends_with_them(recipe: Recipe, scans_folder: Path, covers_fold
 def test_set_anew_for_weights_that_are_there(
     recipe: Recipe, scans_folder: Path, covers_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By a command, which says what it added, and changes nothing the second time."""
+    """By a command, which says what it added, and how many are told right; it changes nothing the second time."""
     run(recipe, scans_folder, None, covers_folder, tmp_path, "cpu")
     weights = tmp_path / "weights"
     system, model = load_weights(weights)
@@ -99,7 +113,11 @@ def test_set_anew_for_weights_that_are_there(
     for said in ("added to the logits: even -2.000, odd +2.000\n", "added to the logits: even "):
         hider = (weights / "hider.safetensors").read_bytes()
         assert main(arguments) == 0
-        assert said in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert said in out
+        assert re.search(
+            r"^balanced accuracy: [01]\.\d\d\d without, [01]\.\d\d\d with those of all other groups$", out, re.MULTILINE
+        )
         found = load_weights(weights)[0].analyzer.verdict.linear.bias
         torch.testing.assert_close(found.detach(), biased, atol=1e-3, rtol=0)
         assert (weights / "hider.safetensors").read_bytes() == hider
