@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hidemia.training.errors import DatasetError
-from hidemia.training.index import photo_rows, read_index, read_rows
+from hidemia.training.index import group_of, photo_rows, read_index, read_rows
+from hidemia.training.model import ModelConfig
 from hidemia.training.reading import read_image, read_mask
 
 STORED_PX = 256  # scans are kept a little larger than any network reads, for the augmentation
@@ -34,12 +35,14 @@ class Scans:
         masks: (N, 1, 256, 256) uint8, 0 or 255, for segmentation.
         labels: (N,) int64, indices into ``classes``.
         classes: the labels of the whole data set, sorted, so that every split has the same.
+        groups: of each image, a patient's or of near-copies; empty where each is one of its own.
     """
 
     images: Tensor
     masks: Tensor | None
     labels: Tensor
     classes: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
 
 class Batch(NamedTuple):
@@ -85,7 +88,22 @@ def read_scans(folder: Path, split: str, segmentation: bool) -> Scans:  # noqa: 
     if segmentation:
         masks = torch.stack([_read_mask(folder, row) for row in rows])
     labels = torch.tensor([names.index(row.get("label") or "") for row in rows])
-    return Scans(images, masks, labels, names)
+    return Scans(images, masks, labels, names, tuple(group_of(row) for row in rows))
+
+
+def read_scans_of(model: ModelConfig, folder: Path, split: str) -> Scans:
+    """`read_scans` for a model.
+
+    Raises:
+        DatasetError: the same, or the classes are not those that the model tells.
+    """
+    scans = read_scans(folder, split, model.task == "segmentation")
+    if model.task == "classification" and scans.classes != model.classes:
+        raise DatasetError(
+            f"{folder}: expected the classes of {model.name} ({', '.join(model.classes)}), got "
+            f"{', '.join(scans.classes)}; choose the recipe of this data set"
+        )
+    return scans
 
 
 def spread(scans: Scans, most: int) -> Scans:
@@ -94,20 +112,18 @@ def spread(scans: Scans, most: int) -> Scans:
     Where the task is to tell classes these have equal shares, and what a rare one lacks goes to the others: a hundred
     drawn as they come would judge what is balanced over classes by two images of a rare one.
     """
-    groups = scans.labels if scans.masks is None else torch.zeros_like(scans.labels)
-    classes, counts = groups.unique(return_counts=True)
+    kinds = scans.labels if scans.masks is None else torch.zeros_like(scans.labels)
+    classes, counts = kinds.unique(return_counts=True)
     picks, left = [], most
-    for turn, group in enumerate(
-        counts.argsort(stable=True)
-    ):  # the rarest first: what it lacks is shared out among the others
-        share = min(int(counts[group]), left // (len(counts) - turn))
-        own = (groups == classes[group]).nonzero()[:, 0]
+    for turn, kind in enumerate(counts.argsort(stable=True)):  # the rarest first: others share out what it lacks
+        share = min(int(counts[kind]), left // (len(counts) - turn))
+        own = (kinds == classes[kind]).nonzero()[:, 0]
         picks.append(own[torch.linspace(0, len(own) - 1, share).round().long()])
         left -= share
     chosen = torch.cat(picks).sort().values
-    return Scans(
-        scans.images[chosen], None if scans.masks is None else scans.masks[chosen], scans.labels[chosen], scans.classes
-    )
+    groups = tuple(scans.groups[i] for i in chosen.tolist()) if scans.groups else ()
+    masks = None if scans.masks is None else scans.masks[chosen]
+    return Scans(scans.images[chosen], masks, scans.labels[chosen], scans.classes, groups)
 
 
 def _check_labels(folder: Path, split: str, rows: list[dict[str, str]], names: tuple[str, ...]) -> None:
@@ -255,6 +271,20 @@ def scan_batch(
         if warped is not None:
             warped = torch.stack([torch.rot90(mask, turn, (1, 2)) for mask, turn in zip(warped, turns, strict=True)])
     return secrets, warped, scans.labels[picks]
+
+
+def blended(scans: Tensor, draw: torch.Generator) -> Tensor:
+    """Scans as no device makes them: (B, 3, s, s) in [0, 1] -> the same.
+
+    Every other one is blended with its neighbour by a random share, and each has a random gamma, from 0.6 to 1.65. What
+    they show has no label; a guide can say what it takes them for (Beyer et al., CVPR 2022, let a student learn from
+    such blends what its teacher knows).
+    """
+    count = len(scans)
+    share = torch.rand(count, 1, 1, 1, generator=draw)
+    share[::2] = 1
+    gamma = torch.empty(count, 1, 1, 1).uniform_(-0.5, 0.5, generator=draw).exp()
+    return (share * scans + (1 - share) * scans.roll(1, 0)) ** gamma
 
 
 def training_batch(

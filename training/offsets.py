@@ -1,94 +1,125 @@
 """Offsets: what is added to each class's logit, so that a verdict in doubt favours none. Set on the validation split.
 
-A verdict learns how often training showed each class, and is less sure of a class that was seen in few scans. Which
-class it then names for what it has not seen is made up for here: by the offsets under which the validation split is
-most likely, every class of it counting alike. They are one number a class, so little of val can be learned by heart.
+A verdict learns how often training showed it each class, and is less sure of one that it saw in few scans. Offsets
+make it even: those under which the validation split is most likely, each of its classes counting alike. They are one
+number a class, kept only where they serve groups of scans that they were not fitted to.
+
+What training logs on the way, and what plain networks' rates are chosen by, is without them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.data import Scans, scaled
-from hidemia.training.model import ModelConfig
 from hidemia.training.system import System
+from hidemia.training.validation import balanced_accuracy
 from hidemia.training.wavelet import dwt, split
-from hidemia.training.weights import save_weights
 
-STEPS = 200  # a handful is enough: few numbers, one minimum
+STEPS = 200  # more than such a fit takes: few numbers, one minimum
+TRIPS = 300  # at least, to fit them to: a small split goes in several photos
+USUAL = 4.0  # standard deviation of offsets that nothing is known of
+SMALLEST = 0.001  # an offset that changes nothing
 
 
-def even_offsets(logits: Tensor, labels: Tensor) -> Tensor:
-    """Offsets of least cross entropy: logits (N, K) of scans, labels (N,), none absent -> (K,) float32, of mean 0.
+def fitted_offsets(logits: Tensor, labels: Tensor) -> Tensor:
+    """Offsets of least cross entropy: logits (N, K) of scans, labels (N,) of all K classes -> (K,) float32, of mean 0.
 
-    Each class weighs alike, however many scans it has. The minimum is one: what is minimised is convex.
+    Each class weighs alike, however many scans it has. That offsets are small is taken for granted as firmly as the
+    smallest class has scans to say otherwise: one of which a verdict is wrongly sure must not decide.
+
+    Raises:
+        ValueError: a class is absent.
     """
-    logits, count = logits.double(), logits.shape[1]
-    weights = labels.bincount(minlength=count).double().reciprocal()
+    count = logits.shape[1]
+    found = labels.bincount(minlength=count)
+    if len(found) > count or not found.all():
+        raise ValueError(f"labels: expected scans of all {count} classes, got {found.tolist()}")
+    logits, weights = logits.double(), 1 / found.double()
+    firmness = 1 / (2 * USUAL**2 * found.min().item())
     offsets = torch.zeros(count, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([offsets], max_iter=STEPS, line_search_fn="strong_wolfe")
+    exact = {"tolerance_grad": 1e-9, "tolerance_change": 1e-12, "line_search_fn": "strong_wolfe"}
+    optimizer = torch.optim.LBFGS([offsets], max_iter=STEPS, **exact)
 
     def loss() -> float:
         optimizer.zero_grad()
-        entropy = F.cross_entropy(logits + offsets, labels, weights)
+        entropy = F.cross_entropy(logits + offsets, labels, weights) + firmness * offsets.square().sum()
         entropy.backward()
         return entropy.item()
 
     with torch.enable_grad():
         optimizer.step(loss)
-    found = offsets.detach()
-    return (found - found.mean()).float()
+    return offsets.detach().float()
 
 
-def held_out(logits: Tensor, labels: Tensor, groups: Sequence[str]) -> Tensor:
-    """Logits with the offsets of all other groups, as for scans that were never seen: (N, K) -> (N, K).
+def held_out(logits: Tensor, labels: Tensor, groups: NDArray[np.str_]) -> Tensor:
+    """Logits with the offsets fitted to all other groups, as for scans that were never seen: (N, K) -> (N, K).
 
     A group without which a class would be missing keeps its logits as they are.
     """
-    names = np.asarray(groups)
     found = logits.clone()
-    for name in np.unique(names):
-        own = torch.from_numpy(names == name)
-        if len(labels[~own].unique()) == len(labels.unique()):
-            found[own] += even_offsets(logits[~own], labels[~own])
+    for group in np.unique(groups):
+        own = torch.from_numpy(groups == group)
+        if len(labels[~own].unique()) == logits.shape[1]:
+            found[own] += fitted_offsets(logits[~own], labels[~own])
     return found
 
 
 @torch.no_grad()
-def verdicts(system: System, scans: Scans, covers: Tensor, size_px: int) -> Tensor | None:
-    """What the analyzer takes every scan for, each in the next photo: (N, K). None where it gives no verdict."""
-    system.eval()
-    if not isinstance(system.analyzer, Analyzer) or system.analyzer.verdict is None:
-        return None
-    found = []
-    for i in range(len(scans.images)):
-        secret = scaled(scans.images[i : i + 1], size_px)
-        stego = transmit(system.hider.hide(secret, scaled(covers[i % len(covers)][None], size_px)))
-        found.append(system.analyzer.features(split(dwt(stego))).verdict)
-    return torch.cat(found)
+def add_offsets(judge: nn.Linear, logits: Tensor, scans: Scans) -> str:
+    """Adds offsets to the bias of the layer that gave these logits, and returns what was done, in words.
 
-
-def set_offsets(system: System, model: ModelConfig, scans: Scans, covers: Tensor, folder: Path) -> Tensor | None:
-    """Sets them in a system by its verdicts on a split, which are returned, and stores that in ``folder``.
-
-    Nothing is done where it gives no verdict.
+    The logits (N * views, K) are those of every scan in one view or in several, one after another. None are added
+    where those fitted to all other groups would lower the balanced accuracy, nor where they would change nothing.
     """
-    logits = verdicts(system, scans, covers, model.image_size_px)
-    if logits is not None:
-        even(system.analyzer.verdict.linear, logits, scans.labels)
-        save_weights(system, model, folder, bits=8)
-    return logits
+    views = len(logits) // len(scans.labels)
+    labels = scans.labels.repeat_interleave(views)
+    groups = scans.groups or [str(number) for number in range(len(scans.labels))]
+    unseen = held_out(logits, labels, np.repeat(groups, views))
+    before, after = (balanced_accuracy(found.argmax(dim=1), labels) for found in (logits, unseen))
+    gain = f"balanced accuracy on val {before:.3f}, with those fitted to all other groups {after:.3f}"
+    offsets = fitted_offsets(logits, labels)
+    if after < before or offsets.abs().max() < SMALLEST:
+        return f"offsets: none added; {gain}"
+    judge.bias += offsets.to(judge.bias)
+    added = ", ".join(f"{name} {offset:+.3f}" for name, offset in zip(scans.classes, offsets.tolist(), strict=True))
+    return f"offsets: {added}; {gain}"
+
+
+def judge_of(system: System) -> nn.Linear | None:
+    """The layer that gives a system's verdict; None where its analyzer gives none."""
+    verdict = system.analyzer.verdict if isinstance(system.analyzer, Analyzer) else None
+    return None if verdict is None else verdict.linear
 
 
 @torch.no_grad()
-def even(judge: nn.Linear, logits: Tensor, labels: Tensor) -> None:
-    """Adds the offsets of the logits that a layer gave to its bias."""
-    judge.bias += even_offsets(logits, labels).to(judge.bias)
+def verdicts(system: System, scans: Scans, covers: Tensor, size_px: int, views: int, batch: int = 16) -> Tensor:
+    """The logits of every scan in so many photos, the next for each trip: (N * views, K), on the CPU.
+
+    The analyzer must give a verdict.
+    """
+    system.eval()
+    device, found = next(system.parameters()).device, []
+    for trips in torch.arange(len(scans.images) * views).split(batch):
+        secrets = scaled(scans.images[trips // views].to(device), size_px)
+        stegos = transmit(system.hider.hide(secrets, scaled(covers[trips % len(covers)].to(device), size_px)))
+        found.append(system.analyzer.features(split(dwt(stegos))).verdict.cpu())
+    return torch.cat(found)
+
+
+def set_offsets(system: System, scans: Scans, covers: Tensor, size_px: int) -> str | None:
+    """`add_offsets` to a system's verdict, by its verdicts on a split; None where its analyzer gives none.
+
+    Nothing is stored.
+    """
+    judge = judge_of(system)
+    if judge is None:
+        return None
+    views = -(-TRIPS // len(scans.images))
+    return add_offsets(judge, verdicts(system, scans, covers, size_px, views), scans)

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from hidemia.training.data import Scans, generator, scaled, scan_batch
 from hidemia.training.loop import averaging, go_on, save_atomically
 from hidemia.training.losses import mia_loss
-from hidemia.training.offsets import even
+from hidemia.training.offsets import add_offsets
 from hidemia.training.plain import PlainConfig, noisy, save_plain
 from hidemia.training.recipes import Recipe
 from hidemia.training.roles import AnyPlain
@@ -201,7 +201,9 @@ def train_plain(
     network = final.raw.cpu()
     if network.classes is not None:
         (judge,) = (layer for layer in network.modules() if isinstance(layer, nn.Linear))
-        even(judge, predictions(network, scans[1], size_px).clamp_min(1e-12).log(), scans[1].labels)
+        tiny = torch.finfo(torch.float32).tiny
+        logits = predictions(network, scans[1], size_px).clamp_min(tiny).log()
+        log.info("%s", add_offsets(judge, logits, scans[1]))
     config = with_threshold(network, dataclasses.replace(config, rate=rate), scans[1])
     save_plain(network, config, out / "weights")
     return network.eval(), config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 from lightning_fabric import Fabric
 
 from hidemia.training.batches import Batches
-from hidemia.training.data import Batch, Place, Scans, read_covers, read_scans, spread
-from hidemia.training.errors import DatasetError, TrainingError
+from hidemia.training.data import Batch, Place, Scans, read_covers, read_scans, read_scans_of, spread
+from hidemia.training.errors import TrainingError
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids
@@ -23,8 +24,9 @@ from hidemia.training.start import FROM_NOTHING, Start, fill, guide_of, hide_as,
 from hidemia.training.system import System
 from hidemia.training.thresholds import with_thresholds
 from hidemia.training.validation import validate
-from hidemia.training.weights import load_weights, save_config, save_weights
+from hidemia.training.weights import load_weights, save_weights
 
+log = logging.getLogger("hidemia.training")
 LOOKED_AT = 100  # most images of val that a stage is judged by
 Precision = Literal["bf16-mixed", "32-true"]  # float16 overflows in the couplings, and its scaler hides explosions
 
@@ -117,29 +119,18 @@ def run(
         return system
     save_weights(system, model, out / "weights", bits=8)
     rounded, _ = load_weights(out / "weights")
-    set_offsets(rounded, model, unseen, unseen_photos, out / "weights")
-    save_config(with_thresholds(rounded, model, unseen, unseen_photos), out / "weights")
+    if done := set_offsets(rounded, unseen, unseen_photos, model.image_size_px):
+        log.info("%s", done)
+    save_weights(rounded, with_thresholds(rounded, model, unseen, unseen_photos), out / "weights", bits=8)
     return rounded
 
 
 def task_scans(recipe: Recipe, data: Path, simulated: Path | None) -> tuple[Scans, Scans]:
     """What is learned from, with simulated scans mixed in, and what is looked at."""
-    scans, unseen = (_scans(recipe, data, split) for split in ("train", "val"))
+    scans, unseen = (read_scans_of(recipe.model, data, split) for split in ("train", "val"))
     if simulated is not None:
         scans = _mixed(scans, read_scans(simulated, "train", recipe.model.task == "segmentation"))
     return scans, unseen
-
-
-def _scans(recipe: Recipe, data: Path, split: str) -> Scans:
-    """The scans of a split, which must have the model's classes."""
-    model = recipe.model
-    scans = read_scans(data, split, model.task == "segmentation")
-    if model.task == "classification" and scans.classes != model.classes:
-        raise DatasetError(
-            f"{data}: expected the classes of {model.name} ({', '.join(model.classes)}), got "
-            f"{', '.join(scans.classes)}; choose the recipe of this data set"
-        )
-    return scans
 
 
 def _taught(system: System, teacher: InvertibleHider | None) -> System:

@@ -1,8 +1,10 @@
 """What a device needs to judge a reply, set on the validation split: the mask's threshold and the reply's limits.
 
-Training sets them at its end, after a verdict's offsets (`hidemia.training.offsets`). ``python -m
-hidemia.training.thresholds --weights DIR --data DIR --covers DIR`` sets both anew for weights that are there already,
-and changes nothing else; export afterwards.
+Training sets them at its end, after the offsets of a verdict (`hidemia.training.offsets`). ``python -m
+hidemia.training.thresholds --weights DIR --data DIR --covers DIR`` sets all of that anew for weights that are there
+already. It changes ``config.json``, and in ``analyzer.safetensors`` what a verdict adds to each class. Both bundles
+must be exported afterwards, and where offsets changed INT8 calibrated anew: a client works with the server of its own
+weights alone.
 """
 
 from __future__ import annotations
@@ -17,15 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hidemia.training.channel import to_uint8
-from hidemia.training.data import Scans, read_covers, read_scans, scaled, spread
+from hidemia.training.data import Scans, read_covers, read_scans_of, scaled, spread
 from hidemia.training.errors import one_line
-from hidemia.training.index import group_of, read_rows
 from hidemia.training.model import ModelConfig
-from hidemia.training.offsets import even_offsets, held_out, set_offsets
+from hidemia.training.offsets import set_offsets
 from hidemia.training.seal import SEALED, agreement
 from hidemia.training.system import System
-from hidemia.training.validation import balanced_accuracy, dice, psnr_db
-from hidemia.training.weights import load_weights, save_config
+from hidemia.training.validation import dice, psnr_db
+from hidemia.training.weights import load_weights, save_config, save_judge
 
 CANDIDATES = torch.linspace(0.2, 0.8, 25)
 READABLE = CANDIDATES[4:]  # from 0.3 on: where nothing is written, the differential form says sigmoid(-1) = 0.27
@@ -104,18 +105,6 @@ def low_limit(once: float, twice: float) -> float | None:
     return round((once + twice) / 2, 3) if once < twice else None
 
 
-def said_of_offsets(classes: tuple[str, ...], logits: Tensor, labels: Tensor, groups: list[str]) -> str:
-    """What is added to the logits of each class, and what comes of it."""
-    added = zip(classes, even_offsets(logits, labels).tolist(), strict=True)
-    before, after = (
-        balanced_accuracy(found.argmax(dim=1), labels) for found in (logits, held_out(logits, labels, groups))
-    )
-    return (
-        f"added to the logits: {', '.join(f'{name} {offset:+.3f}' for name, offset in added)}\n"
-        f"balanced accuracy: {before:.3f} without, {after:.3f} with those of all other groups\n"
-    )
-
-
 @one_line(PROG)
 def main(arguments: list[str]) -> int:
     """Set the offsets, thresholds and limits of trained weights anew, on the validation split."""
@@ -125,13 +114,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--covers", type=Path, required=True, help="any folder of photos")
     options = parser.parse_args(arguments)
     system, model = load_weights(options.weights)
-    scans = read_scans(options.data, "val", model.task == "segmentation")
+    scans = read_scans_of(model, options.data, "val")
     covers = read_covers(options.covers, "val", model.image_size_px)
-    logits = set_offsets(system, model, scans, covers, options.weights)
-    if logits is not None:
-        groups = [group_of(row) for row in read_rows(options.data, "val")]
-        sys.stdout.write(said_of_offsets(model.classes, logits, scans.labels, groups))
+    done = set_offsets(system, scans, covers, model.image_size_px)
     config = with_thresholds(system, model, scans, covers)
+    if done:
+        save_judge(system, options.weights)
+        sys.stdout.write(f"{done}\n")
     save_config(config, options.weights)
     for name in ("mask_threshold", *(key for key in dataclasses.asdict(config) if key.startswith("reply_"))):
         sys.stdout.write(f"{name}: {getattr(model, name)} -> {getattr(config, name)}\n")

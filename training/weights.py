@@ -64,6 +64,15 @@ def _restored(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: whole(name, value) for name, value in tensors.items() if not name.endswith(":step")}
 
 
+def save_judge(system: System, folder: Path) -> None:
+    """Renew what a verdict adds to each class in the file of an analyzer, and nothing else there."""
+    path, name = folder / "analyzer.safetensors", "net.verdict.linear.bias"
+    tensors = load_file(path)
+    tensors[name] = _parts(system)["analyzer"].state_dict()[name].detach().contiguous()
+    save_file(tensors, path.with_suffix(".partial"))
+    path.with_suffix(".partial").replace(path)
+
+
 def save_config(config: ModelConfig, folder: Path) -> None:
     """Write a model's configuration alone: its weights, and what is bound to them, stay as they are."""
     text = msgspec.json.format(msgspec.json.encode(dataclasses.asdict(config), order="sorted"), indent=2)

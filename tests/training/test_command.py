@@ -5,11 +5,13 @@ import logging
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
+from hidemia.training import data
 from hidemia.training import run as runs
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.command import train
@@ -126,22 +128,22 @@ def test_resume_goes_on(arguments: list[str], tmp_path: Path) -> None:
 def test_learns_from_train_and_looks_at_val(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[tuple[str, str]] = []
 
-    def watch(name: str) -> None:
-        real = getattr(runs, name)
+    def watch(module: ModuleType, name: str) -> None:
+        real = getattr(module, name)
 
         def reader(folder: Path, split: str, *rest):
             read.append((name, split))
             return real(folder, split, *rest)
 
-        monkeypatch.setattr(runs, name, reader)
+        monkeypatch.setattr(module, name, reader)
 
     def stop(objective, batch_of, validate, *rest):
         assert validate.keywords["scans"].images.shape[0] == 2
         assert validate.keywords["covers"].shape == (2, 3, 32, 32)
         raise KeyboardInterrupt
 
-    watch("read_scans")
-    watch("read_covers")
+    watch(data, "read_scans")
+    watch(runs, "read_covers")
     monkeypatch.setattr(runs, "run_stage", stop)
     with pytest.raises(KeyboardInterrupt):
         train(arguments)
