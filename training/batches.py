@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from hidemia.training.data import ALONE, Batch, Place, Scans, blended, generator, hiding_batch, training_batch
+from hidemia.training.data import ALONE, Batch, Place, Scans, hiding_batch, training_batch
 from hidemia.training.objective import StageConfig
 from hidemia.training.pool import PART, Pool, pool_of
 from hidemia.training.recipes import Recipe
@@ -44,13 +44,13 @@ class Batches:
         return pool.batch(*own, exchanged=config.exchanged, joined=config.joined)
 
     def _first_with_the_pool(self, stage: int) -> int:
-        """The first stage that hid the same images: of the same size, blended or not, and by the same hider."""
-        first, own = stage, self.recipe.stages[stage - 1]
+        """The first stage that hid the same images: of the same size, and by the same hider."""
+        first, size_px = stage, self.recipe.stages[stage - 1].size_px
         for number in range(stage - 1, 0, -1):
             earlier = self.recipe.stages[number - 1]
             if earlier.hider_rate:
                 break
-            if earlier.pool and (earlier.size_px, earlier.blended) == (own.size_px, own.blended):
+            if earlier.pool and earlier.size_px == size_px:
                 first = number
         return first
 
@@ -60,15 +60,10 @@ class Batches:
         def drawn(number: int) -> Batch:
             return Batch(*(value if value is None else value.to(device) for value in self._drawn(config, number)))
 
-        folder = f"{first}-blends" if config.blended else f"{first}-pool"
-        return pool_of(self.hider, drawn, config.pool, self.out / folder / str(self.place.rank))
+        return pool_of(self.hider, drawn, config.pool, self.out / f"{first}-pool" / str(self.place.rank))
 
     def _drawn(self, config: StageConfig, step: int) -> Batch:
         recipe, common = self.recipe, (self.scans, self.photos, config.size_px, config.batch, self.recipe.seed, step)
         if config.objective in ("hide", "distill_features"):  # the hider alone
             return hiding_batch(*common, self.place)
-        batch = training_batch(*common, self.place, recipe.balanced, recipe.upright)
-        if not config.blended:
-            return batch
-        draw = generator(recipe.seed + 1, step, self.place.rank)
-        return batch._replace(secrets=blended(batch.secrets, draw))
+        return training_batch(*common, self.place, recipe.balanced, recipe.upright)

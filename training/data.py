@@ -273,20 +273,6 @@ def scan_batch(
     return secrets, warped, scans.labels[picks]
 
 
-def blended(scans: Tensor, draw: torch.Generator) -> Tensor:
-    """Scans as no device makes them: (B, 3, s, s) in [0, 1] -> the same.
-
-    Every other one is blended with its neighbour by a random share, and each has a random gamma, from 0.6 to 1.65. What
-    they show has no label; a guide can say what it takes them for (Beyer et al., CVPR 2022, let a student learn from
-    such blends what its teacher knows).
-    """
-    count = len(scans)
-    share = torch.rand(count, 1, 1, 1, generator=draw)
-    share[::2] = 1
-    gamma = torch.empty(count, 1, 1, 1).uniform_(-0.5, 0.5, generator=draw).exp()
-    return (share * scans + (1 - share) * scans.roll(1, 0)) ** gamma
-
-
 def training_batch(
     scans: Scans,
     covers: Tensor,

@@ -35,18 +35,17 @@ class StageConfig:
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
         guide_weight: weight of what plain networks see in the bare scan, for `follow`.
         pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
-            Stages of one size share them, those with blended scans their own.
+            Stages of one size share them.
         exchanged: whether what is hidden lies on other photos of the pool in every step, see `hidemia.training.pool`.
         joined: whether every other image of a step is two of the pool, cut and put together; for masks, and for
             `follow`, whose guide can tell what is seen in them. Nothing is joined in batches of one.
-        blended: whether every other image that the pool hides is two scans blended, and all have another gamma, see
-            `hidemia.training.data.blended`; for `follow`, whose guide of classes says what it takes them for.
         blank: photos of a batch in which nothing is hidden, so that the seal tells them apart.
         teacher: whether the stage's hider is the recipe's teacher, and not the student.
         distill_weights: alpha 1 to 3 of Eq. 7.
         mixed: how many of the three mixed networks of Eq. 7 a step runs, by turns when fewer than three: 78 passes
             through blocks become 50 or 26.
-        frozen_verdict: whether what judges stays as it is, and only what writes learns, see `Analyzer.writers`.
+        frozen_verdict: whether what judges stays as it is, and only what writes learns, see `Analyzer.writers`; what is
+            judged then has to be read, right or wrong.
         frozen_norms: whether batch norm keeps the statistics it has, for batches too small to have any of their own.
     """
 
@@ -67,7 +66,6 @@ class StageConfig:
     pool: int = 0
     exchanged: bool = False
     joined: bool = False
-    blended: bool = False
     blank: int = 0
     frozen_verdict: bool = False
     frozen_norms: bool = False
@@ -123,11 +121,9 @@ class Objective(nn.Module):
             raise ValueError("frozen_verdict: expected False for an analyzer that gives no verdict, got True")
         if config.exchanged and not config.pool:
             raise ValueError("exchanged: expected False without a pool of photos, got True")
-        tells_classes = isinstance(system.head, ClassificationHead)
-        if config.joined and ((tells_classes and not self.guided) or not config.pool):
+        labelled = isinstance(system.head, ClassificationHead) and not self.guided
+        if config.joined and (labelled or not config.pool):
             raise ValueError("joined: expected False without a pool, and where one label is the truth, got True")
-        if config.blended and not (tells_classes and self.guided and config.pool):
-            raise ValueError("blended: expected False without a pool, and where no guide tells the class, got True")
         self.system, self.aids, self.config = system, aids, config
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:

@@ -160,7 +160,7 @@ class Joint(Objective):
         trip = self.system.answer(sent, transmit(self.system.analyzer.reply(bands, features)))
         pull = self.config.reply_weight * min(1.0, 0.1 + done)
         losses = {
-            "task": mia_loss(trip.logits[:count], self._truth(batch)),
+            "task": mia_loss(trip.logits[:count], self._asked(features, batch)),
             **self._aided(_first(features, count), batch.secrets, self._truth(batch)),
             "reply": pull * beyond(percept_loss(trip.reply, covers), self.config.reply_limit),
         }
@@ -169,6 +169,15 @@ class Joint(Objective):
             agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)
             losses["seal"] = self.config.seal_weight * seal_loss(agreed, hidden)
         return Trip(*(value[:count] for value in vars(trip).values())), losses
+
+    def _asked(self, features: Features, batch: Batch) -> Tensor:
+        """What is to be read from replies: the truth, or what was judged where that stays as it is.
+
+        From labels, what writes would learn how often each is right, and write that besides.
+        """
+        if self.config.frozen_verdict and features.verdict is not None:
+            return features.verdict[: len(batch.labels)].detach().softmax(dim=1)
+        return self._truth(batch)
 
 
 def _first(features: Features, count: int) -> Features:

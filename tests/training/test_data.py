@@ -8,7 +8,6 @@ import torch
 from hidemia.training.data import (
     STORED_PX,
     Scans,
-    blended,
     crop_covers,
     epoch_order,
     generator,
@@ -249,25 +248,6 @@ def test_scans_without_an_up_are_turned_with_their_masks(scans: Scans, photos: t
 def test_classification_has_no_masks(scans: Scans, photos: torch.Tensor) -> None:
     bare = Scans(scans.images, None, scans.labels, scans.classes)
     assert training_batch(bare, photos, 32, 3, 0, 0).masks is None
-
-
-def test_blends_lie_between_two_scans_but_for_the_gamma() -> None:
-    """Of flat scans: an even one is itself, an odd one between its neighbour and itself, both to a power of e**±0.5."""
-    levels = torch.tensor([0.2, 0.8, 0.5, 0.3, 0.0, 1.0])
-    scans = levels.view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
-    least, most = levels.clone(), levels.clone()
-    for i in (1, 3, 5):
-        least[i], most[i] = min(levels[i - 1], levels[i]), max(levels[i - 1], levels[i])
-    found = torch.stack([blended(scans, generator(0, step)) for step in range(200)])
-    assert torch.equal(found, found[..., :1, :1].expand_as(found))  # flat as they were
-    seen = found[:, :, 0, 0, 0]
-    bounds = (least**torch.e**0.5, most**torch.e**-0.5)
-    assert (seen >= bounds[0] - 1e-6).all()
-    assert (seen <= bounds[1] + 1e-6).all()
-    spread = seen.amax(dim=0) - seen.amin(dim=0)
-    assert spread[4] == 0  # black to any power
-    assert (spread > 0.8 * (bounds[1] - bounds[0]))[[0, 1, 2, 3, 5]].all()
-    assert torch.equal(blended(scans, generator(0, 7)), found[7])
 
 
 def test_hiding_batch_has_scans_tints_and_photos(photos: torch.Tensor) -> None:

@@ -7,9 +7,8 @@ import torch
 from tests.training.test_command import MICRO
 
 from hidemia.training import pool as pools
-from hidemia.training.batches import Batches
 from hidemia.training.channel import transmit
-from hidemia.training.data import STORED_PX, Batch, Scans, blended, epoch_order, generator, training_batch
+from hidemia.training.data import Batch, generator
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.objective import Aids, StageConfig
 from hidemia.training.pool import PART, cuts, on_photos, pool_of
@@ -167,38 +166,6 @@ def test_images_are_joined_in_a_pool_where_no_label_is_the_truth(tiny_system, cl
     config = StageConfig("look", steps=1, batch=2, size_px=16, pool=pool, joined=True)
     with pytest.raises(ValueError, match="joined: expected False without a pool, and where one label is the truth"):
         OBJECTIVES["look"](system, Aids(8, classes), config)
-
-
-@pytest.mark.parametrize(("objective", "classes", "pool"), [("look", 2, 8), ("follow", None, 8), ("follow", 2, 0)])
-def test_scans_are_blended_in_a_pool_where_a_guide_tells_the_class(
-    tiny_system, objective: str, classes: int | None, pool: int
-) -> None:
-    system = tiny_system()
-    system.head = ClassificationHead(classes) if classes else system.head
-    config = StageConfig(objective, steps=1, batch=2, size_px=16, pool=pool, blended=True)
-    with pytest.raises(ValueError, match="blended: expected False without a pool, and where no guide tells the class"):
-        OBJECTIVES[objective](system, Aids(8, classes), config)
-
-
-def test_blended_scans_have_a_pool_of_their_own(hider, tmp_path: Path) -> None:
-    """It holds what is hidden, blended; the guide sees that too."""
-    scans = Scans(torch.randint(256, (5, 3, STORED_PX, STORED_PX), dtype=torch.uint8), None, torch.arange(5), ("",) * 5)
-    photos = torch.randint(256, (4, 3, 40, 40), dtype=torch.uint8)
-    look = StageConfig("look", steps=1, batch=4, size_px=32, pool=PART)
-    recipe = dataclasses.replace(MICRO, stages=(look, dataclasses.replace(look, blended=True), look))
-    batches = Batches(recipe, scans, photos, hider, tmp_path)
-    plain, blends, same = (batches.batch(stage, 0) for stage in (1, 2, 3))
-    assert torch.equal(plain.secrets, same.secrets)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-pool", "2-blends"]
-    order = epoch_order(PART, recipe.seed, 0, PART)
-    drawn = training_batch(scans, photos, 32, PART, recipe.seed, 0)
-    wanted = blended(drawn.secrets, generator(recipe.seed + 1, 0))[order]
-    assert (blends.secrets - wanted).abs().max() < 1 / 255
-    assert (blends.secrets - plain.secrets).abs().max() > 0.1
-    assert torch.equal(blends.covers, plain.covers)
-    with torch.no_grad():
-        stegos = transmit(hider.hide(wanted, blends.covers))
-    assert (blends.stegos - stegos).abs().mean() < 2e-3
 
 
 @pytest.mark.parametrize("option", ["exchanged", "joined"])

@@ -203,6 +203,30 @@ def test_a_verdict_is_supervised_in_the_place_of_the_aid() -> None:
     assert objective.aids.direct.weight.grad is None
 
 
+def test_a_frozen_verdict_is_what_has_to_be_read(shake) -> None:
+    """By hand: the cross entropy of what was judged; one that learns has to be read as the labels are."""
+    system = shake(judging(), std=0.05).eval()
+    photos = torch.rand(4, 3, 32, 32)
+    found = {}
+    for frozen in (True, False):
+        config = StageConfig("answer", 3, 4, 32, analyzer_rate=1e-2, frozen_norms=True, frozen_verdict=frozen)
+        objective = OBJECTIVES["answer"](system, Aids(8, 2), config).eval()
+        for label in (0, 1):
+            batch = Batch(photos, photos.flip(0), None, torch.full((4,), label), photos.flip(0))
+            found[frozen, label] = objective(batch, 0.0)
+    with torch.no_grad():
+        bands = split(dwt(photos.flip(0)))
+        features = system.analyzer.features(bands)
+        logits = system.answer(photos.flip(0), transmit(system.analyzer.reply(bands, features))).logits
+        judged = features.verdict.softmax(dim=1)
+        wanted = -(judged * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    for label in (0, 1):
+        torch.testing.assert_close(found[True, label]["task"].detach(), wanted)
+        own = -logits.log_softmax(dim=1)[:, label].mean()
+        torch.testing.assert_close(found[False, label]["task"].detach(), own)
+    assert found[True, 0]["direct"] != found[True, 1]["direct"]  # what judges is asked for the label, if it learns
+
+
 def test_a_frozen_verdict_stays_while_writing_it_is_learned(shake) -> None:
     system = shake(judging(), std=0.05)
     photos, labels = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
