@@ -114,7 +114,9 @@ def card(
         for number, stage in enumerate(recipe.stages, start=1)
     )
     outlines = model.task == "segmentation"
-    limits = "The mask's threshold and the reply's limits" if outlines else "The reply's limits"
+    limits = "The mask's threshold and the reply's limits"
+    if model.analyzer.classes is not None:
+        limits = "What is added to the logit of each class (`training/offsets.py`) and the reply's limits"
     together = _chosen(recipe, lambda stage: bool(stage.hider_rate and stage.analyzer_rate))
     taught = "This training had no teacher and no distillation."
     followed = _chosen(recipe, lambda stage: stage.objective == "follow")

@@ -25,7 +25,8 @@ class Recipe:
         start: the model from whose weights it starts, given by ``--start``; None starts from nothing.
         hider_of: the model whose hider, given by ``--start``, it starts with; its analyzer starts from nothing.
         pupil_of: the model whose hider, given by ``--start``, is the teacher, and whose analyzer goes on learning.
-        balanced: share of each batch that is drawn class by class, where classes are rare.
+        balanced: share of each batch that is drawn class by class, where classes are rare; what that leaves uneven
+            is evened in the end, see `hidemia.training.offsets`.
         upright: whether its scans have an up and a down; those that have none are turned by quarters as well.
     """
 
@@ -191,7 +192,8 @@ KVASIR = Recipe(
 )  # fmt: skip
 
 # Kvasir's hider hides colour, and its analyzer reads it already: it goes on with another question, and the verdict
-# alone is new. Two thirds of the lesions are of one class: half of a batch is drawn class by class.
+# alone is new. Two thirds of the lesions are of one class: half of a batch is drawn class by class. In the end the
+# hider learns at full size, and a plain network shows what there is to be seen.
 SKIN = Recipe(
     ModelConfig(
         "skin",
@@ -209,6 +211,16 @@ SKIN = Recipe(
             frozen_verdict=True, reply_limit=7e-5, pool=7168,
         ),
         LAST_JOINT,
+        READ_FULL,
+        StageConfig(
+            "follow", steps=4600, batch=8, size_px=224, analyzer_rate=7e-4, guide_weight=3.0, pool=10752,
+            exchanged=True, joined=True,
+        ),
+        StageConfig(
+            "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            frozen_verdict=True, reply_limit=7e-5, pool=10752,
+        ),
+        replace(LAST_JOINT, recover_weight=100.0),
     ),
     start="kvasir",
     balanced=0.5,

@@ -159,10 +159,9 @@ class Joint(Objective):
         features = self.system.analyzer.features(bands)
         trip = self.system.answer(sent, transmit(self.system.analyzer.reply(bands, features)))
         pull = self.config.reply_weight * min(1.0, 0.1 + done)
-        asked = self._asked(features, batch)
         losses = {
-            "task": mia_loss(trip.logits[:count], asked),
-            **self._aided(_first(features, count), batch.secrets, asked),
+            "task": mia_loss(trip.logits[:count], self._asked(features, batch)),
+            **self._aided(_first(features, count), batch.secrets, self._truth(batch)),
             "reply": pull * beyond(percept_loss(trip.reply, covers), self.config.reply_limit),
         }
         if self.config.seal_weight:
@@ -174,8 +173,8 @@ class Joint(Objective):
     def _asked(self, features: Features, batch: Batch) -> Tensor:
         """What is to be read from replies: the truth, or what was judged where that stays as it is.
 
-        From labels, what writes would learn how often each is right, and write that besides; and a hider would learn
-        to have it judged.
+        From labels, what writes would learn how often each is right, and write that besides. A hider that learns along
+        is still asked for them: with nothing else to hold it, it drifts from what judges.
         """
         if self.config.frozen_verdict and features.verdict is not None:
             return features.verdict[: len(batch.labels)].detach().softmax(dim=1)

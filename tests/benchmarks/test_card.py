@@ -90,7 +90,7 @@ def test_a_card_says_how_its_model_learned():
     )
     assert "This training had no teacher and no distillation." in text
     text = " ".join(card(RECIPES["skin"], story, CLASSES, {}, COSTS).split())
-    assert "The reply's limits were set on `val`" in text
+    assert "What is added to the logit of each class (`training/offsets.py`) and the reply's limits were set on" in text
     assert "for train, val and test; no lesion is on both sides." in text
     assert "width 8 with 5 levels; the class is judged by pooled features and written in tiles" in text
     text = " ".join(card(RECIPES["chestct"], story, CLASSES, {}, COSTS).split())
@@ -99,7 +99,7 @@ def test_a_card_says_how_its_model_learned():
     assert "In stages 2, 3, 7 plain networks that see the bare scan show the analyzer what there is to see." in text
     text = " ".join(card(RECIPES["kvasir"], STORIES["kvasir"], FIGURES, {}, COSTS).split())
     assert "hider and analyzer learn together in stages 2, 3, 4, 10, 12; in stages 1, 5" in text
-    assert "side by side" not in " ".join(card(RECIPES["skin"], story, CLASSES, {}, COSTS).split())
+    assert "side by side" not in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
     assert "other photos" not in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
 
 
