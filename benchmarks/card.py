@@ -115,7 +115,7 @@ def card(
     )
     outlines = model.task == "segmentation"
     limits = "The mask's threshold and the reply's limits"
-    if model.analyzer.classes is not None:
+    if not outlines:
         limits = "What is added to the logit of each class (`training/offsets.py`) and the reply's limits"
     together = _chosen(recipe, lambda stage: bool(stage.hider_rate and stage.analyzer_rate))
     taught = "This training had no teacher and no distillation."

@@ -1,6 +1,6 @@
 """Offsets: what is added to each class's logit, so that a verdict in doubt favours none. Set on the validation split.
 
-A verdict learns how often training showed it each class, and is less sure of one that it saw in few scans. Offsets
+A verdict learns how often training showed it each class, and may be less sure of one that it saw seldom. Offsets
 make it even: those under which the validation split is most likely, each of its classes counting alike. They are one
 number a class, kept only where they serve groups of scans that they were not fitted to.
 
@@ -31,8 +31,8 @@ SMALLEST = 0.001  # an offset that changes nothing
 def fitted_offsets(logits: Tensor, labels: Tensor) -> Tensor:
     """Offsets of least cross entropy: logits (N, K) of scans, labels (N,) of all K classes -> (K,) float32, of mean 0.
 
-    Each class weighs alike, however many scans it has. That offsets are small is taken for granted as firmly as the
-    smallest class has scans to say otherwise: one of which a verdict is wrongly sure must not decide.
+    Each class weighs alike, however many logits it has. That offsets are small counts as much as one logit of the
+    smallest class: one of which a verdict is wrongly sure must not decide.
 
     Raises:
         ValueError: a class is absent.
@@ -76,7 +76,7 @@ def add_offsets(judge: nn.Linear, logits: Tensor, scans: Scans) -> str:
     """Adds offsets to the bias of the layer that gave these logits, and returns what was done, in words.
 
     The logits (N * views, K) are those of every scan in one view or in several, one after another. None are added
-    where those fitted to all other groups would lower the balanced accuracy, nor where they would change nothing.
+    where those fitted to all other groups do not raise the balanced accuracy, nor where they would change nothing.
     """
     views = len(logits) // len(scans.labels)
     labels = scans.labels.repeat_interleave(views)
@@ -85,7 +85,7 @@ def add_offsets(judge: nn.Linear, logits: Tensor, scans: Scans) -> str:
     before, after = (balanced_accuracy(found.argmax(dim=1), labels) for found in (logits, unseen))
     gain = f"balanced accuracy on val {before:.3f}, with those fitted to all other groups {after:.3f}"
     offsets = fitted_offsets(logits, labels)
-    if after < before or offsets.abs().max() < SMALLEST:
+    if after <= before or offsets.abs().max() < SMALLEST:
         return f"offsets: none added; {gain}"
     judge.bias += offsets.to(judge.bias)
     added = ", ".join(f"{name} {offset:+.3f}" for name, offset in zip(scans.classes, offsets.tolist(), strict=True))

@@ -173,8 +173,8 @@ class Joint(Objective):
     def _asked(self, features: Features, batch: Batch) -> Tensor:
         """What is to be read from replies: the truth, or what was judged where that stays as it is.
 
-        From labels, what writes would learn how often each is right, and write that besides. A hider that learns along
-        is still asked for them: with nothing else to hold it, it drifts from what judges.
+        From labels, what writes would learn how often each is right, and write that besides. What is judged is still
+        asked for them, which a hider that learns along can change: otherwise nothing holds it to what judges.
         """
         if self.config.frozen_verdict and features.verdict is not None:
             return features.verdict[: len(batch.labels)].detach().softmax(dim=1)

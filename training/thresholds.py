@@ -2,9 +2,9 @@
 
 Training sets them at its end, after the offsets of a verdict (`hidemia.training.offsets`). ``python -m
 hidemia.training.thresholds --weights DIR --data DIR --covers DIR`` sets all of that anew for weights that are there
-already. It changes ``config.json``, and in ``analyzer.safetensors`` what a verdict adds to each class. Both bundles
-must be exported afterwards, and where offsets changed INT8 calibrated anew: a client works with the server of its own
-weights alone.
+already; offsets are added to what is there. It changes ``config.json``, and in ``analyzer.safetensors`` what a verdict
+adds to each class. Both bundles must be exported afterwards, and where offsets changed INT8 calibrated anew: a client
+works with the server of its own weights alone.
 """
 
 from __future__ import annotations
