@@ -220,7 +220,7 @@ SKIN = Recipe(
             "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
             frozen_verdict=True, reply_limit=7e-5, pool=10752,
         ),
-        replace(LAST_JOINT, recover_weight=100.0),
+        replace(LAST_JOINT, steps=400, recover_weight=100.0),
     ),
     start="kvasir",
     balanced=0.5,
