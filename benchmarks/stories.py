@@ -142,9 +142,9 @@ STORIES = {
         ),
         limits=(
             "What it gives as probabilities is as if all kinds were equally frequent, which is not how likely a "
-            "disease is. Of the melanomas of test it names 0.61. In a few honest replies, on `val` too, fewer tiles carry "
-            "the seal than a device asks for: it refuses them, and has to send the scan in another photo. It has never "
-            "seen skin without a lesion, nor one of another kind, and names one of the seven for anything."
+            "disease is. Of the melanomas of test it names 0.61. In a few honest replies, on `val` too, fewer tiles "
+            "carry the seal than a device asks for: it refuses them, and has to send the scan in another photo. It has "
+            "never seen skin without a lesion, nor one of another kind, and names one of the seven for anything."
         ),
         plain="--rate 3e-4",
         plain_commit="",
