@@ -114,9 +114,7 @@ def card(
         for number, stage in enumerate(recipe.stages, start=1)
     )
     outlines = model.task == "segmentation"
-    limits = "The mask's threshold and the reply's limits"
-    if not outlines:
-        limits = "What is added to the logit of each class (`training/offsets.py`) and the reply's limits"
+    own = "The mask's threshold" if outlines else "What is added to the logit of each class (`training/offsets.py`)"
     together = _chosen(recipe, lambda stage: bool(stage.hider_rate and stage.analyzer_rate))
     taught = "This training had no teacher and no distillation."
     followed = _chosen(recipe, lambda stage: stage.objective == "follow")
@@ -152,8 +150,8 @@ def card(
 {
         paragraph(
             f"Test split of {story.data}: {figures['n_images']} {story.images}, {figures['covers_per_image']} of the "
-            f"test covers for each, through the exported bundles and real PNG bytes. {limits} were set on `val`. The "
-            "split is that of the `index.csv` that the images came with: "
+            f"test covers for each, through the exported bundles and real PNG bytes. {own} and the reply's limits were "
+            "set on `val`. The split is that of the `index.csv` that the images came with: "
             f"{story.splits} for train, val and test{story.split}."
         )
     }

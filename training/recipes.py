@@ -111,6 +111,11 @@ READ_FULL = StageConfig(
     "read", steps=1400, batch=3, size_px=224, hider_rate=6e-4, analyzer_rate=1e-3, stego_limit=3e-5,
     stego_weight=8000.0, reconstruct_weight=100.0, recover_weight=100.0,
 )  # fmt: skip
+# What is judged has to be written too, on the finished hider; the verdict stays as it is.
+WRITE = StageConfig(
+    "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+    frozen_verdict=True, reply_limit=7e-5,
+)  # fmt: skip
 # It may have forgotten colour by then, in which the seal is written; the verdict stays as it is.
 LAST_JOINT = StageConfig(
     "joint", steps=200, batch=4, size_px=224, hider_rate=3e-4, analyzer_rate=5e-4, stego_limit=2.5e-5,
@@ -206,20 +211,14 @@ SKIN = Recipe(
         StageConfig("look", steps=2500, batch=16, size_px=96, analyzer_rate=1e-3, pool=21504, exchanged=True),
         replace(READ_AGAIN, steps=1000),
         StageConfig("look", steps=2200, batch=8, size_px=224, analyzer_rate=7e-4, pool=7168, exchanged=True),
-        StageConfig(
-            "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
-            frozen_verdict=True, reply_limit=7e-5, pool=7168,
-        ),
+        replace(WRITE, pool=7168),
         LAST_JOINT,
         READ_FULL,
         StageConfig(
             "follow", steps=4600, batch=8, size_px=224, analyzer_rate=7e-4, guide_weight=3.0, pool=10752,
             exchanged=True, joined=True,
         ),
-        StageConfig(
-            "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
-            frozen_verdict=True, reply_limit=7e-5, pool=10752,
-        ),
+        replace(WRITE, pool=10752),
         replace(LAST_JOINT, steps=400, recover_weight=100.0),
     ),
     start="kvasir",
@@ -246,20 +245,14 @@ CHESTCT = Recipe(
         StageConfig(
             "follow", steps=2400, batch=8, size_px=224, analyzer_rate=7e-4, guide_weight=5.0, pool=11184, exchanged=True
         ),
-        StageConfig(
-            "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
-            frozen_verdict=True, reply_limit=7e-5, pool=11184,
-        ),
+        replace(WRITE, pool=11184),
         LAST_JOINT,
         READ_FULL,
         StageConfig(
             "follow", steps=4000, batch=8, size_px=224, analyzer_rate=7e-4, guide_weight=3.0, pool=11184,
             exchanged=True, joined=True,
         ),
-        StageConfig(
-            "answer", steps=160, batch=4, size_px=224, analyzer_rate=7e-4, seal_weight=1.0, blank=1, frozen_norms=True,
-            frozen_verdict=True, reply_limit=7e-5, pool=11184,
-        ),
+        replace(WRITE, pool=11184),
         replace(LAST_JOINT, recover_weight=100.0),
     ),
     start="busi-s",
