@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEMO := .venv-demo
 FULL := .venv
-MODEL ?= busi
+MODEL ?= busi-s
 DATA ?=
 COVERS ?=
 OUT ?=
@@ -32,7 +32,7 @@ train: $(FULL)/.ready ## train MODEL; needs DATA= and COVERS=
 	$(FULL)/bin/hidemia train $(MODEL) --data "$(DATA)" --covers "$(COVERS)" --resume
 
 evaluate: $(FULL)/.ready ## figures of the packaged model on the test split; needs DATA= and COVERS=
-	$(FULL)/bin/hidemia evaluate --client runtime/bundles/busi/client --server runtime/bundles/busi/server \
+	$(FULL)/bin/hidemia evaluate --client runtime/bundles/busi-s/client --server runtime/bundles/busi-s/server \
 		--data "$(DATA)" --covers "$(COVERS)" --split test
 
 bench: $(FULL)/.ready ## speed and cost in under five minutes -> build/bench/report.{json,md,html}

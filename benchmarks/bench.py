@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,9 @@ from hidemia.benchmarks.report.document import FILE_NAME, Report, encode, read
 from hidemia.benchmarks.report.measurements import Target
 from hidemia.benchmarks.report.sections import warnings
 from hidemia.benchmarks.timing import Run, bests, interleaved, matrix_product, medians, product_gflops
+from hidemia.export.graphs import Analyze
 from hidemia.export.probes import real, simulated
+from hidemia.export.writing import to_onnx
 from hidemia.runtime import Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import usable_threads
@@ -194,18 +196,25 @@ def hide_times(subject: Subject) -> Rounds:
 
 
 def analyze_times(subject: Subject) -> Rounds:
-    """Times of the whole analyzer: six branches, plain convolutions, ours; every engine."""
-    feed = {"stego": subject.cover[None]}
-    example = {"stego": torch.from_numpy(subject.cover[None])}
+    """Times of a whole analyzer of difference convolutions: six branches, plain convolutions, ours; every engine.
+
+    Whichever model is packaged, this is `plain.MIXING`, with random weights, which cost what trained ones cost.
+    """
+    photo = torch.from_numpy(subject.cover[None])
     side = subject.cover.shape[0]
-    runs: dict[str, Run] = {}
-    for name, rival in (("branches", plain.branched), ("vanilla", plain.vanilla)):
-        data = plain.plain_export(plain.PlainAnalyze(rival(subject.system.analyzer, side)), example, "reply")
-        for engine in installed():
-            runs[f"{name} {engine}"] = ENGINES[engine](data, feed, subject.threads)
-    for name, run in _ours(Bundle.open(subject.server, "server"), "analyze", feed, subject.threads).items():
-        precision, engine = name.split(" ", 1)
-        runs[f"{'modc' if precision == 'fp32' else precision} {engine}"] = run
+    system = replace(plain.MIXING, image_size_px=side).build()
+    files = {
+        name: plain.plain_export(plain.PlainAnalyze(rival(system.analyzer, side)), {"stego": photo}, "reply")
+        for name, rival in (("branches", plain.branched), ("vanilla", plain.vanilla))
+    }
+    ours = Analyze(system, "one", side).eval()
+    files["modc"] = to_onnx(ours, (photo,), ["stego"], ["reply"], dynamic=False)
+    feed = {"stego": subject.cover[None]}
+    runs: dict[str, Run] = {
+        f"{name} {engine}": ENGINES[engine](data, feed, subject.threads)
+        for name, data in files.items()
+        for engine in installed()
+    }
     # They are short: they scatter most and cost least, so a quick run takes them as often.
     return interleaved(runs, max(subject.rounds, ROUNDS))
 

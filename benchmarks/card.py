@@ -18,6 +18,7 @@ from hidemia.benchmarks.overview import MARK, overview
 from hidemia.benchmarks.pages import between, opened, opened_at, renewed
 from hidemia.benchmarks.shipped import RESULTS, Figures, lowered, result, shipped
 from hidemia.benchmarks.stories import STORIES, Story
+from hidemia.runtime import defaults
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
 from hidemia.training.index import group_of
@@ -276,14 +277,14 @@ def main(arguments: list[str]) -> int:
     weights, readme = Path("weights"), Path("README.md")
     opened(readme, "card")
     page, found = opened_at(readme, MARK), shipped(weights)
-    if "busi" not in found:
-        raise DataError(f"{weights}: expected figures of busi, got none; run it in the root of a clone")
+    if defaults.MODEL not in found:
+        raise DataError(f"{weights}: expected figures of {defaults.MODEL}, got none; run it in the root of a clone")
     costs = {name: costs_of(name) for name in found}
     for name, figures in found.items():
         text = card(RECIPES[name], STORIES[name], figures, lowered(weights / name), costs[name])
         (weights / name / "MODEL_CARD.md").write_text(text)
     page = between(page, MARK, [overview(found, costs)])
-    readme.write_text(renewed(page, "card", [table(found["busi"])]), encoding="utf-8")
+    readme.write_text(renewed(page, "card", [table(found[defaults.MODEL])]), encoding="utf-8")
     return 0
 
 

@@ -1,8 +1,9 @@
 """Which form of a network serves which engine and batch: the measurement behind the exporter's choice, kept.
 
-``python -m hidemia.benchmarks.forms`` times every FP32 form of the packaged model beside its rivals, writes
-``docs/forms.json``, and from it the tables of ``docs/modc.md`` and ``docs/hider.md``. A manifest lists a verb's graphs
-in the order they are tried in, so its choice is marked in the tables; where another form was faster, that shows.
+``python -m hidemia.benchmarks.forms`` times every FP32 form of the packaged model's hider, and of an analyzer of
+difference convolutions, beside their rivals, writes ``docs/forms.json``, and from it the tables of ``docs/modc.md`` and
+``docs/hider.md``. A manifest lists a verb's graphs in the order they are tried in, so its choice is marked in the
+tables; where another form was faster, that shows.
 """
 
 from __future__ import annotations
@@ -19,25 +20,24 @@ import torch
 from hidemia.benchmarks import plain
 from hidemia.benchmarks.contenders import ENGINES, Feed, installed
 from hidemia.benchmarks.environment import environment
-from hidemia.benchmarks.packaged import add_model, check_weights
+from hidemia.benchmarks.packaged import WEIGHTS, check_weights
 from hidemia.benchmarks.pages import opened, renewed
 from hidemia.benchmarks.report.document import Environment
 from hidemia.benchmarks.timing import Run, interleaved, medians
 from hidemia.export.probes import simulated
+from hidemia.export.tracing import Exported, traced
 from hidemia.runtime.arguments import positive
-from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import usable_threads
-from hidemia.runtime.errors import BundleError
-from hidemia.runtime.manifest import Role, Verb
+from hidemia.runtime.manifest import Verb
 from hidemia.training.errors import one_line
+from hidemia.training.model import ModelConfig
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
 PROG = "python -m hidemia.benchmarks.forms"
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES: dict[str, tuple[Verb, ...]] = {"modc.md": ("analyze",), "hider.md": ("hide", "recover")}
-BATCHES = {"hide": (1,), "recover": (1,), "analyze": (1, 8)}
-ROLES: dict[Verb, Role] = {"hide": "client", "recover": "client", "analyze": "server"}
+BATCHES: dict[Verb, tuple[int, ...]] = {"hide": (1,), "recover": (1,), "analyze": (1, 8)}
 NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -65,17 +65,14 @@ class Forms(msgspec.Struct, frozen=True):
     times: list[Timed]
 
 
-def measure(verb: Verb, batch: int, system: System, folder: Path, rounds: int) -> list[Timed]:
+def measure(verb: Verb, batch: int, system: System, config: ModelConfig, rounds: int) -> list[Timed]:
     """Every form of a verb that takes such a batch, and its rivals, in every engine, within one run."""
-    bundle = Bundle.open(folder, ROLES[verb])
-    feed, threads = _feed(verb, batch, bundle.manifest.image_size_px), usable_threads()
-    files = {
-        graph.form or "direct": bundle.read(graph)
-        for graph in bundle.manifest.graphs
-        if graph.verb == verb and graph.precision == "fp32" and graph.serves(batch)
-    }
-    chosen = {engine: _chosen(bundle, verb, batch, engine) for engine in installed()}
-    files |= _rivals(verb, system, feed)
+    feed, threads = _feed(verb, batch, config.image_size_px), usable_threads()
+    made = [
+        found for found in traced(system, config).values() if found.graph.verb == verb and found.graph.serves(batch)
+    ]
+    chosen = {engine: _form(next(each for each in made if engine in each.graph.backends)) for engine in installed()}
+    files = {_form(each): each.data for each in made} | _rivals(verb, system, feed)
     runs: dict[str, Run] = {
         f"{form} {engine}": ENGINES[engine](data, feed, threads)
         for form, data in files.items()
@@ -89,11 +86,8 @@ def measure(verb: Verb, batch: int, system: System, folder: Path, rounds: int) -
     ]
 
 
-def _chosen(bundle: Bundle, verb: Verb, batch: int, engine: str) -> str | None:
-    try:
-        return bundle.graph(verb, batch=batch, precision="fp32", backend=engine).form or "direct"
-    except BundleError:
-        return None
+def _form(exported: Exported) -> str:
+    return exported.graph.form or "direct"
 
 
 def _feed(verb: Verb, batch: int, size_px: int) -> Feed:
@@ -161,21 +155,20 @@ def caption(forms: Forms) -> str:
 @one_line(PROG)
 @torch.no_grad()
 def main(arguments: list[str]) -> int:
-    """Time every FP32 form of the packaged model beside its rivals, and write what was found into docs/."""
+    """Time every FP32 form beside its rivals, and write what was found into docs/."""
     parser = argparse.ArgumentParser(prog=PROG, description=main.__doc__)
-    add_model(parser)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help=f"whose hider (default: {WEIGHTS})")
     parser.add_argument("--rounds", type=positive, default=15, help="(default 15)")
     parser.add_argument("--docs", type=Path, default=DOCS, help="where forms.json and the two pages lie")
     options = parser.parse_args(arguments)
     texts = {page: opened(options.docs / page, "forms") for page in PAGES}  # before the work
     check_weights(options.weights)
-    system, _ = load_weights(options.weights)
-    folders = {"client": options.client, "server": options.server}
+    hider, analyzer = load_weights(options.weights), (plain.MIXING.build().eval(), plain.MIXING)
     times = [
         time
         for verb, batches in BATCHES.items()
         for batch in batches
-        for time in measure(verb, batch, system, folders[ROLES[verb]], options.rounds)  # type: ignore[index, arg-type]
+        for time in measure(verb, batch, *(analyzer if verb == "analyze" else hider), options.rounds)  # type: ignore[arg-type]
     ]
     forms = Forms(options.rounds, environment(usable_threads()), times)
     (options.docs / "forms.json").write_bytes(msgspec.json.format(msgspec.json.encode(forms), indent=2) + b"\n")

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hidemia.benchmarks.gpu_times import Row, timed
-
-WEIGHTS = Path("weights/busi")
+from hidemia.benchmarks.packaged import WEIGHTS
 
 
 def rows(batches: Sequence[int], runs: int, weights: Path = WEIGHTS) -> Iterator[Row]:

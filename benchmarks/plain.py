@@ -21,6 +21,9 @@ from hidemia.export.writing import OPSET
 from hidemia.training.analyzer import Analyzer, DoubleConv
 from hidemia.training.invertible import DenseSubnet, InvertibleBlock, InvertibleHider
 from hidemia.training.modc import MoDC
+from hidemia.training.recipes import RECIPES
+
+MIXING = RECIPES["busi"].model  # the one among those that are shipped whose analyzer has difference convolutions
 
 
 class PlainHide(nn.Module):

@@ -51,19 +51,24 @@ BUSI_LIMITS = (
     "will often outline something in one."
 )
 STORIES = {
-    "busi": Story(
+    "busi-s": Story(
         what="Breast lesions in ultrasound, outlined",
         data="BUSI",
         images="images with a lesion",
         splits="454 / 65 / 64 of 647",
-        bundles="runtime/bundles/busi",
-        trained=f"{BUSI_TRAINED} Two cores of an AMD EPYC (Zen 5), bfloat16, about 90 minutes:",
-        command="hidemia train busi --data BUSI --simulated SIMULATED --covers COVERS",
+        bundles="runtime/bundles/busi-s",
+        trained=(
+            f"{BUSI_TRAINED} The hider began as that of `light`, which learned on the same images from the weights of "
+            "busi. One core of an Intel Xeon with AVX-512, float32, about an hour and a half:"
+        ),
+        command=(
+            "hidemia train busi-s --data BUSI --simulated SIMULATED --covers COVERS --start runs/light/weights "
+            "--precision 32-true"
+        ),
         history=(
-            "Stages 5 and 6 each went on from the rounded weights of the stages before (`--start weights/busi "
-            "--first-stage 5`, then 6), on an AMD EPYC (Zen 4), on one core, in about ten minutes and one hour. "
-            "The first stage saw 160 scans of an earlier draft of the simulator instead of the 120. The analyzer's "
-            "kernels were drawn as for plain convolutions, not as `training/modc.py` draws them now."
+            "Stages 5 to 7 went on from the rounded weights of stage 4, which are `weights/busi-s` of commit e364a29 "
+            "(`--start` them with `--first-stage 5`), in bfloat16 on one core of an AMD EPYC with AVX-512, an hour "
+            "beside other work."
         ),
         limits=BUSI_LIMITS,
         plain="--simulated SIMULATED",
@@ -92,28 +97,6 @@ STORIES = {
             "Trained on single frames with a polyp each: it has never seen a frame without one and will often outline "
             "something in it."
         ),
-    ),
-    "busi-s": Story(
-        what="Breast lesions in ultrasound, outlined",
-        data="BUSI",
-        images="images with a lesion",
-        splits="454 / 65 / 64 of 647",
-        bundles="build/bundles/busi-s",
-        trained=(
-            f"{BUSI_TRAINED} The hider began as that of `light`, which learned on the same images from the weights of "
-            "busi. One core of an Intel Xeon with AVX-512, float32, about an hour and a half:"
-        ),
-        command=(
-            "hidemia train busi-s --data BUSI --simulated SIMULATED --covers COVERS --start runs/light/weights "
-            "--precision 32-true"
-        ),
-        history=(
-            "Stages 5 to 7 went on from the rounded weights of stage 4, which are `weights/busi-s` of commit e364a29 "
-            "(`--start` them with `--first-stage 5`), in bfloat16 on one core of an AMD EPYC with AVX-512, an hour "
-            "beside other work."
-        ),
-        limits=BUSI_LIMITS,
-        plain="--simulated SIMULATED",
     ),
     "skin": Story(
         what="Pigmented skin lesions, told apart by seven kinds,",
@@ -189,6 +172,23 @@ STORIES = {
         plain="--rate 3e-4",
         plain_commit="",
         split="; the official split, which is another, has copies of images on both sides",
+    ),
+    "busi": Story(
+        what="Breast lesions in ultrasound, outlined",
+        data="BUSI",
+        images="images with a lesion",
+        splits="454 / 65 / 64 of 647",
+        bundles="build/bundles/busi",
+        trained=f"{BUSI_TRAINED} Two cores of an AMD EPYC (Zen 5), bfloat16, about 90 minutes:",
+        command="hidemia train busi --data BUSI --simulated SIMULATED --covers COVERS",
+        history=(
+            "Stages 5 and 6 each went on from the rounded weights of the stages before (`--start weights/busi "
+            "--first-stage 5`, then 6), on an AMD EPYC (Zen 4), on one core, in about ten minutes and one hour. "
+            "The first stage saw 160 scans of an earlier draft of the simulator instead of the 120. The analyzer's "
+            "kernels were drawn as for plain convolutions, not as `training/modc.py` draws them now."
+        ),
+        limits=BUSI_LIMITS,
+        plain="--simulated SIMULATED",
     ),
 }
 """By the model's name; a model is shipped when its weights and figures are in ``weights/``."""

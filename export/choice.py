@@ -13,13 +13,19 @@ from hidemia.runtime.manifest import Verb
 
 MARGIN = 0.8  # share of the budget that the choice may use: other images are not these
 STEP = 0.25  # share of a graph's noise that one step takes out
+SPOILT_BY: dict[str, tuple[Verb, ...]] = {
+    "stego_psnr_db": ("hide",),
+    "reply_psnr_db": ("analyze", "hide"),
+    "task": VERBS,
+    "sealed": VERBS,
+}
 
 
 class Choice:
     """Which groups stay in FP32: from everything rounded, the noisiest are left out until the losses fit.
 
-    Which graph they are taken from follows from the worst figure: the hider alone can spoil the stego, the task is
-    spoilt by the graph that costs most of it when it alone is rounded.
+    Which graph they are taken from follows from the worst figure: of the graphs that can spoil it the one that costs
+    most of it when it alone is rounded, with what was left out of it so far.
 
     Attributes:
         full: the groups so far, by verb.
@@ -40,24 +46,19 @@ class Choice:
         alone = {}
         for verb in VERBS:
             alone[verb] = self._losses(verb)
-            yield f"{verb} alone in int8: {_shares(alone[verb])} of the budget on {len(self._probes)} images"
-        suspects: dict[str, list[Verb]] = {
-            "stego_psnr_db": ["hide"],
-            "reply_psnr_db": ["analyze", "hide"],
-            "task": sorted(VERBS, key=lambda verb: -alone[verb]["task"]),
-            "sealed": sorted(VERBS, key=lambda verb: -alone[verb]["sealed"]),
-        }
+            yield f"{verb} alone in int8: {_shares(alone[verb])} of the budget on {len(self._probes)} trips"
         while True:
             shares = self._losses(*VERBS)
             yield f"all in int8: {_shares(shares)} of the budget"
             worst = max(shares, key=lambda name: shares[name])
-            open_to = [verb for verb in suspects[worst] if self._left(verb)]
+            open_to = [verb for verb in SPOILT_BY[worst] if self._left(verb)]
             if shares[worst] <= MARGIN or not open_to:
                 return
-            verb = open_to[0]
+            verb = max(open_to, key=lambda verb: alone[verb][worst])
             groups = self._noisiest(verb)
             self.full[verb] += groups
-            yield f"left in FP32 for {worst}: {', '.join(groups)} of {verb}"
+            alone[verb] = self._losses(verb)
+            yield f"left in FP32 for {worst}: {', '.join(groups)} of {verb}, alone {alone[verb][worst]:+.2f} now"
 
     def _losses(self, *verbs: Verb) -> dict[str, float]:
         """Shares of the budget that are used when these graphs are rounded as far as is chosen, in the worst engine."""

@@ -107,7 +107,7 @@ def _export(options: argparse.Namespace) -> int:
         precisions=precisions, server_precisions=options.server_precision,
         layouts=layouts, key=key,
     )  # fmt: skip
-    _tell(made, f"{len(probes)} images ({'of val' if options.data else 'simulated'})")
+    _tell(made, f"{len(probes)} trips ({'of val' if options.data else 'simulated'})")
     sys.stdout.write(f"{options.out}: client and server bundles\n")
     return _finish(options.out, triton_wanted=options.triton)
 

@@ -1,6 +1,6 @@
 """Which convolutions may be rounded to 8 bits: decided by what it costs the product, on images.
 
-``python -m hidemia.export.sensitivity --weights weights/busi --data BUSI --covers COVERS`` collects the ranges on
+``python -m hidemia.export.sensitivity --weights weights/busi-s --data BUSI --covers COVERS`` collects the ranges on
 ``train``, measures each group of convolutions alone on ``val``, leaves out in FP32 what the budget of INT8 asks for,
 and writes ``calibration.json`` beside the weights: once for the engines on the CPU, once for TensorRT, whose graph is
 another one. It takes minutes; run it again after training.
@@ -24,7 +24,7 @@ from hidemia.export.choice import Choice
 from hidemia.export.effects import VERBS, Model, Remembered, measured
 from hidemia.export.nodes import simplified
 from hidemia.export.parity import BACKENDS, LITERAL, engines
-from hidemia.export.probes import MOST_IMAGES, Probes, real
+from hidemia.export.probes import MOST_TRIPS, Probes, real
 from hidemia.export.quantize import LAYOUTS, Layout, Range
 from hidemia.export.tracing import traced
 from hidemia.export.trip import Run, travel
@@ -41,7 +41,7 @@ def calibrate(
     data: Path,
     covers: Path,
     effect_images: int = EFFECT_IMAGES,
-    choice_images: int = MOST_IMAGES,
+    choice_trips: int = MOST_TRIPS,
     layouts: Sequence[Layout] = LAYOUTS,
 ) -> Iterator[str]:
     """Measure, choose and write; yields a line for each step.
@@ -51,7 +51,7 @@ def calibrate(
         data: medical images with the splits train and val.
         covers: photos with the same splits.
         effect_images: of val, for the effect of each group.
-        choice_images: of val at most, for the choice.
+        choice_trips: of images of val at most, for the choice.
         layouts: what is measured; the others stay as they are in the file.
 
     Raises:
@@ -77,7 +77,7 @@ def calibrate(
         name: {verb: Remembered(opened[verb][name]) for verb in VERBS} for name in BACKENDS
     }
     calibrating = real(data, covers, config, RANGE_IMAGES, "train")
-    probes, every = real(data, covers, config, effect_images), real(data, covers, config, choice_images)
+    probes, every = real(data, covers, config, effect_images), real(data, covers, config, choice_trips)
     threshold = config.mask_threshold if config.task == "segmentation" else None
     for layout in layouts:
         runs = everywhere if layout == "cpu" else {LITERAL: everywhere[BACKENDS[0]]}
@@ -86,15 +86,12 @@ def calibrate(
         found[layout] = yield from chosen(Model(graphs, entries, runs, ranges, threshold, layout), probes, every)
         names = {
             "secrets": data.name, "covers": covers.name, "ranges": f"{RANGE_IMAGES} images of train",
-            "effects": f"{len(probes)} images of val", "choice": f"{len(every)} images of val",
+            "effects": f"{len(probes)} images of val", "choice": f"{len(every)} trips of images of val",
         }  # fmt: skip
         images |= {name if layout == "cpu" else f"{layout}_{name}": value for name, value in names.items()}
-    save(
-        Calibration(
-            data=images, weights_sha256=weights_sha256(weights), graphs=found["cpu"], tensorrt=found["tensorrt"]
-        ),
-        weights,
-    )
+        # After each: what was measured for the CPU is of use already.
+        made_of = {"data": images, "weights_sha256": weights_sha256(weights)}
+        save(Calibration(**made_of, graphs=found["cpu"], tensorrt=found.get("tensorrt", {})), weights)
 
 
 def chosen(model: Model, probes: Probes, every: Probes) -> Generator[str, None, dict[Verb, GraphCalibration]]:
@@ -142,7 +139,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--data", type=Path, required=True, help="medical images with the splits train and val")
     parser.add_argument("--covers", type=Path, required=True, help="photos with the same splits")
     parser.add_argument("--effect-images", type=int, default=EFFECT_IMAGES, help="of val, for each group's effect")
-    parser.add_argument("--choice-images", type=int, default=MOST_IMAGES, help="of val at most, for the choice")
+    parser.add_argument("--choice-trips", type=int, default=MOST_TRIPS, help="of val at most, for the choice")
     parser.add_argument(
         "--for", dest="layouts", nargs=1, choices=LAYOUTS, default=LAYOUTS,
         help="renew this alone; the other stays as it is in the file",

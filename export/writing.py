@@ -11,6 +11,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from hidemia.export.batch import named
 from hidemia.export.lint import check
 
 OPSET, IR_VERSION = 17, 8  # the most that TensorRT 8.6 and the ONNX Runtime of Python 3.10 read
@@ -71,6 +72,7 @@ def sealed(model: ModelProto) -> bytes:
     Raises:
         ExportError: the graph breaks a rule of `hidemia.export.lint`.
     """
+    named(model)
     onnx.checker.check_model(model, full_check=True)
     check(model)
     data: bytes = model.SerializeToString(deterministic=True)

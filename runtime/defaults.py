@@ -8,7 +8,7 @@ from hidemia.runtime.manifest import Role
 
 __all__ = ["bundle"]
 
-MODEL = "busi"
+MODEL = "busi-s"
 
 
 def bundle(role: Role) -> Path:

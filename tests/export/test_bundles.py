@@ -1,6 +1,7 @@
 import json
 import stat
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -186,8 +187,6 @@ def test_command_without_weights(tmp_path):
 
 
 def test_real_probes_come_from_val(tmp_path):
-    import cv2
-
     for name in ("data", "covers"):
         (tmp_path / name / "images").mkdir(parents=True)
         lines = ["image,mask,label,split,group"]
@@ -202,6 +201,22 @@ def test_real_probes_come_from_val(tmp_path):
     assert secret.min() == secret.max() == cover.min() == cover.max() == 200
 
 
+def test_a_split_of_few_images_travels_again_in_other_photos(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, count in (("data", 2), ("covers", 3)):
+        (tmp_path / name / "images").mkdir(parents=True)
+        for i in range(count):
+            cv2.imwrite(str(tmp_path / name / "images" / f"{i}.png"), rng.integers(0, 256, (64, 64, 3), np.uint8))
+        rows = [f"images/{i}.png,,good,val," for i in range(count)]
+        (tmp_path / name / "index.csv").write_text("\n".join(["image,mask,label,split,group", *rows]))
+    config = micro_config(task="classification", classes=("bad", "good"))
+    made = real(tmp_path / "data", tmp_path / "covers", config, 5)
+    trips = [(probe.secret.tobytes(), probe.cover.tobytes()) for probe in made]
+    assert len(set(trips)) == len(trips) == 4
+    assert len({secret for secret, _ in trips}) == 2
+    assert len(real(tmp_path / "data", tmp_path / "covers", config, 99)) == 2 * 3  # no pair twice
+
+
 @pytest.mark.parametrize("k", [0, 2])
 @pytest.mark.parametrize("judged", [None, 3])
 def test_a_model_of_classes_is_checked_with_simulated_images(judged, k, tmp_path, capsys):
@@ -210,7 +225,7 @@ def test_a_model_of_classes_is_checked_with_simulated_images(judged, k, tmp_path
     save_weights(micro_system(config), config, tmp_path / "weights", bits=8)
     asked = ["--weights", str(tmp_path / "weights"), "--out", str(tmp_path / "out"), "--precision", "fp32"]
     assert export(asked) == 0
-    assert "task 1.0000 on 12 images (simulated)" in capsys.readouterr().out  # nothing is known of them
+    assert "task 1.0000 on 12 trips (simulated)" in capsys.readouterr().out  # nothing is known of them
     (secret, cover, truth), *_ = simulated(1, 64, "classification")
     assert truth is None
     with Client.load(tmp_path / "out" / "client") as client, Server.load(tmp_path / "out" / "server") as server:

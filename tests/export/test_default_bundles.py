@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory):
-    out = tmp_path_factory.mktemp("rebuilt") / "busi"
+    out = tmp_path_factory.mktemp("rebuilt") / defaults.MODEL
     # FP16, which is for GPUs, and the server's INT8 analyzer are left out for their size; `make export` writes them.
     client, server = (
         {graph.precision for graph in Bundle.open(defaults.bundle(role), role).manifest.graphs}
@@ -25,7 +25,7 @@ def rebuilt(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proof, "MEASURED_RUNS", 1)  # what a run takes is in no file that is compared
         export_model(
-            ROOT / "weights" / "busi", out, probes, public_key=True,
+            ROOT / "weights" / defaults.MODEL, out, probes, public_key=True,
             precisions=client, server_precisions=server,
         )  # fmt: skip
     return out

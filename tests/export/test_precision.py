@@ -298,6 +298,29 @@ def test_the_choice_leaves_out_the_noisiest_until_the_budget_holds(model, monkey
     assert strict.full["recover"] == []
 
 
+def test_the_next_to_be_left_out_is_of_the_graph_that_costs_most_by_now(model, monkeypatch):
+    unmeasured = {"convolutions": 1, "stego_psnr_db": 0.0, "reply_psnr_db": 0.0, "task_points": 0.0}
+    noises = {"hide": [], "analyze": [3.0, 2.0, 1.0], "recover": [5.0, 1.0]}
+    effects = {
+        verb: [Effect(group=f"{verb}.{i}", noise=noise, **unmeasured) for i, noise in enumerate(mine)]
+        for verb, mine in noises.items()
+    }
+    choice = Choice(model, effects, PROBES)
+
+    def losses(*verbs):
+        begun = {verb: bool(groups) for verb, groups in choice.full.items()}
+        task = {"hide": 0.1, "analyze": 0.1 if begun["analyze"] else 9.0, "recover": 0.1 if begun["recover"] else 3.0}
+        return {"stego_psnr_db": 0.0, "reply_psnr_db": 0.0, "sealed": 0.0, "task": sum(task[verb] for verb in verbs)}
+
+    monkeypatch.setattr(choice, "_losses", losses)
+    steps = [line for line in choice.make() if line.startswith("left")]
+    assert steps == [
+        "left in FP32 for task: analyze.0 of analyze, alone +0.10 now",
+        "left in FP32 for task: recover.0 of recover, alone +0.10 now",
+    ]
+    assert choice.full == {"hide": [], "analyze": ["analyze.0"], "recover": ["recover.0"]}
+
+
 def test_a_folder_without_weights_is_one_line(tmp_path, capsys):
     assert main(["--weights", str(tmp_path), "--data", "d", "--covers", "c"]) == 1
     error = capsys.readouterr().err
