@@ -152,8 +152,8 @@ BUSI_S = Recipe(
 
 # The hider of busi-s has seen grey alone, and outlines to be read from it. It is read for a while as it is, and then
 # learns on with what reads it, held to the cover. At full size the analyzer goes on alone, twice: the second time was
-# worth more than expected (docs/research.md, what was found). In the end the hider learns at full size, and is read
-# again. What is seen through an endoscope has no up.
+# worth more than expected (docs/research.md, what was found). Then the hider learns at full size, and is read again. In
+# the end a plain network shows what there is to be seen. What is seen through an endoscope has no up.
 KVASIR = Recipe(
     ModelConfig(
         "kvasir",
@@ -189,6 +189,15 @@ KVASIR = Recipe(
         replace(READ_FULL, steps=2000),
         StageConfig(
             "look", steps=2800, batch=8, size_px=224, analyzer_rate=7e-4, pool=6980, exchanged=True, joined=True
+        ),
+        replace(LAST_JOINT, steps=400, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False),
+        StageConfig(
+            "follow", steps=3000, batch=8, size_px=224, analyzer_rate=7e-4, guide_weight=3.0, pool=6980, exchanged=True,
+            joined=True,
+        ),
+        StageConfig(
+            "answer", steps=160, batch=4, size_px=224, analyzer_rate=1e-4, seal_weight=1.0, blank=1, frozen_norms=True,
+            reply_limit=7e-5, pool=6980,
         ),
         replace(LAST_JOINT, steps=400, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False),
     ),

@@ -100,7 +100,7 @@ def test_a_card_says_how_its_model_learned():
     assert "; in stage 7 half of what is hidden is two scans side by side; the class is read" in text
     assert "In stages 2, 3, 7 plain networks that see the bare scan show the analyzer what there is to see." in text
     text = " ".join(card(RECIPES["kvasir"], STORIES["kvasir"], FIGURES, {}, COSTS).split())
-    assert "hider and analyzer learn together in stages 2, 3, 4, 10, 12; in stages 1, 5" in text
+    assert "hider and analyzer learn together in stages 2, 3, 4, 10, 12, 15; in stages 1, 5" in text
     assert "side by side" not in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
     assert "other photos" not in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
 
@@ -115,7 +115,7 @@ def test_a_card_says_how_its_plain_network_was_measured():
     whole = card(RECIPES["chestct"], STORIES["chestct"], CLASSES | {"plain_balanced_accuracy": 0.9}, {}, COSTS)
     assert "    hidemia train plain-chestct --data ChestCT --rate 3e-4\n" in whole
     other = card(RECIPES["busi-s"], STORIES["busi-s"], FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
-    assert "    hidemia train plain-busi-s --data BUSI --simulated SIMULATED\n" in other  # not as the model was trained
+    assert "    hidemia train plain-busi-s --data BUSI --rate 1e-3\n" in other  # not as the model was trained
     assert "--covers-per-image 5 \\\n        --plain runs/plain-busi/weights \\\n        --json" in beside
     assert "No plain network" not in beside
     story = dataclasses.replace(STORIES["busi"], plain_commit="1234567")
