@@ -41,7 +41,7 @@ LARGE = 20_000_000
 
 NO_ATTACKS = {
     "attacks": "`hidemia attacks` measures it, and --attacks names what it found; docs/attacks.md has the figures of "
-    "the packaged model. Expect detection",
+    "busi. Expect detection",
 }
 
 

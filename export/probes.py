@@ -48,7 +48,7 @@ def simulated(count: int, size_px: int, task: str = "segmentation") -> Probes:
 
 
 def real(data: Path, covers: Path, config: ModelConfig, count: int = MOST_TRIPS, split: str = "val") -> Probes:
-    """At most so many images of a split, evenly spread over it, in photos of the split of the same name.
+    """At most so many trips, of images evenly spread over a split, in photos of the split of the same name.
 
     A split of fewer goes round again in other photos, as often as all of it is asked for: of 65 outlines each a few
     points better or worse, a mean within half a point is chance.

@@ -28,6 +28,7 @@ from hidemia.export.probes import MOST_TRIPS, Probes, real
 from hidemia.export.quantize import LAYOUTS, Layout, Range
 from hidemia.export.tracing import traced
 from hidemia.export.trip import Run, travel
+from hidemia.runtime.arguments import positive
 from hidemia.runtime.manifest import Verb
 from hidemia.training.errors import one_line
 from hidemia.training.weights import load_weights
@@ -51,7 +52,7 @@ def calibrate(
         data: medical images with the splits train and val.
         covers: photos with the same splits.
         effect_images: of val, for the effect of each group.
-        choice_trips: of images of val at most, for the choice.
+        choice_trips: on val at most, for the choice.
         layouts: what is measured; the others stay as they are in the file.
 
     Raises:
@@ -89,7 +90,7 @@ def calibrate(
             "effects": f"{len(probes)} images of val", "choice": f"{len(every)} trips of images of val",
         }  # fmt: skip
         images |= {name if layout == "cpu" else f"{layout}_{name}": value for name, value in names.items()}
-        # After each: what was measured for the CPU is of use already.
+        # After each: what was measured for the CPU is of use already. What TensorRT had is gone until its turn.
         made_of = {"data": images, "weights_sha256": weights_sha256(weights)}
         save(Calibration(**made_of, graphs=found["cpu"], tensorrt=found.get("tensorrt", {})), weights)
 
@@ -138,8 +139,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--weights", type=Path, required=True, help="a model: weights/NAME")
     parser.add_argument("--data", type=Path, required=True, help="medical images with the splits train and val")
     parser.add_argument("--covers", type=Path, required=True, help="photos with the same splits")
-    parser.add_argument("--effect-images", type=int, default=EFFECT_IMAGES, help="of val, for each group's effect")
-    parser.add_argument("--choice-trips", type=int, default=MOST_TRIPS, help="of val at most, for the choice")
+    parser.add_argument("--effect-images", type=positive, default=EFFECT_IMAGES, help="of val, for each group's effect")
+    parser.add_argument("--choice-trips", type=positive, default=MOST_TRIPS, help="on val at most, for the choice")
     parser.add_argument(
         "--for", dest="layouts", nargs=1, choices=LAYOUTS, default=LAYOUTS,
         help="renew this alone; the other stays as it is in the file",

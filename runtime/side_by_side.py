@@ -1,7 +1,7 @@
 """A batch on a CPU: its photos side by side, each on a thread of its own.
 
-Threads that share one photo wait for each other at every layer; threads with a photo each do not. What that gains is
-the row `batch8` of `hidemia bench`.
+Threads that share one photo wait for each other at every layer; threads with a photo each do not. It serves graphs
+that take single photos alone, such as the form `one` of difference convolutions.
 """
 
 from __future__ import annotations

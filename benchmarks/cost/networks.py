@@ -114,7 +114,7 @@ def networks(side: int = 224) -> Iterator[Network]:
         yield of_hider(NAMES[name], hider.build(), side)
     yield of_hider("DeepStega, 24 prepared maps", DeepStegaConfig(prepared=24).build(), side)
     for name, config in (
-        ("HideMIA analyzer, shipped width", RECIPES["busi"].model.analyzer),
+        ("HideMIA analyzer, width of busi", RECIPES["busi"].model.analyzer),
         (NAMES["hidemia"], RECIPES["paper"].model.analyzer),
         *((NAMES[name], rival) for name, rival in RIVALS.items()),
     ):

@@ -7,7 +7,7 @@ import msgspec
 import onnxruntime
 import pytest
 
-from hidemia.runtime import cli, environment
+from hidemia.runtime import cli, defaults, environment
 from hidemia.runtime.nvidia import Gpu
 
 
@@ -205,6 +205,6 @@ def test_what_both_bundles_lack_is_said_once(run, model):
 def test_the_packaged_bundles_count_where_none_is_given(capsys, model):
     assert cli.main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum("bundle busi (segmentation)" in line for line in lines) == 2
+    assert sum(f"bundle {defaults.MODEL} (segmentation)" in line for line in lines) == 2
     assert cli.main(["doctor", "--server", str(model.server)]) == 0
     assert "busi" not in capsys.readouterr().out
