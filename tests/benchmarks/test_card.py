@@ -111,7 +111,7 @@ def test_a_card_says_how_its_plain_network_was_measured():
     assert "plain-busi" not in alone
     assert "No plain network was trained beside it yet." in alone
     beside = card(RECIPES["busi"], STORIES["busi"], FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
-    assert "    hidemia train plain-busi --data BUSI --simulated SIMULATED\n" in beside
+    assert "    hidemia train plain-busi --data BUSI --rate 1e-3\n" in beside
     whole = card(RECIPES["chestct"], STORIES["chestct"], CLASSES | {"plain_balanced_accuracy": 0.9}, {}, COSTS)
     assert "    hidemia train plain-chestct --data ChestCT --rate 3e-4\n" in whole
     other = card(RECIPES["busi-s"], STORIES["busi-s"], FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
