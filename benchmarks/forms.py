@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,7 +30,6 @@ from hidemia.runtime.arguments import positive
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Verb
 from hidemia.training.errors import one_line
-from hidemia.training.model import ModelConfig
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 
@@ -65,14 +64,12 @@ class Forms(msgspec.Struct, frozen=True):
     times: list[Timed]
 
 
-def measure(verb: Verb, batch: int, system: System, config: ModelConfig, rounds: int) -> list[Timed]:
+def measure(verb: Verb, batch: int, system: System, made: Iterable[Exported], rounds: int) -> list[Timed]:
     """Every form of a verb that takes such a batch, and its rivals, in every engine, within one run."""
-    feed, threads = _feed(verb, batch, config.image_size_px), usable_threads()
-    made = [
-        found for found in traced(system, config).values() if found.graph.verb == verb and found.graph.serves(batch)
-    ]
-    chosen = {engine: _form(next(each for each in made if engine in each.graph.backends)) for engine in installed()}
-    files = {_form(each): each.data for each in made} | _rivals(verb, system, feed)
+    mine = [each for each in made if each.graph.verb == verb and each.graph.serves(batch)]
+    feed, threads = _feed(verb, batch, mine[0].graph.inputs[0].spatial_shape[0]), usable_threads()
+    chosen = {engine: _form(next(each for each in mine if engine in each.graph.backends)) for engine in installed()}
+    files = {_form(each): each.data for each in mine} | _rivals(verb, system, feed)
     runs: dict[str, Run] = {
         f"{form} {engine}": ENGINES[engine](data, feed, threads)
         for form, data in files.items()
@@ -163,12 +160,15 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     texts = {page: opened(options.docs / page, "forms") for page in PAGES}  # before the work
     check_weights(options.weights)
-    hider, analyzer = load_weights(options.weights), (plain.MIXING.build().eval(), plain.MIXING)
+    packaged, mixing = (
+        (system, traced(system, config).values())
+        for system, config in (load_weights(options.weights), (plain.MIXING.build().eval(), plain.MIXING))
+    )
     times = [
         time
         for verb, batches in BATCHES.items()
         for batch in batches
-        for time in measure(verb, batch, *(analyzer if verb == "analyze" else hider), options.rounds)  # type: ignore[arg-type]
+        for time in measure(verb, batch, *(mixing if verb == "analyze" else packaged), options.rounds)
     ]
     forms = Forms(options.rounds, environment(usable_threads()), times)
     (options.docs / "forms.json").write_bytes(msgspec.json.format(msgspec.json.encode(forms), indent=2) + b"\n")

@@ -59,7 +59,7 @@ def real(data: Path, covers: Path, config: ModelConfig, count: int = MOST_TRIPS,
     """
     secrets, photos = read_rows(data, split), photo_rows(covers, split)
     size, rows = config.image_size_px, spread(secrets, count)
-    rounds = max(1, min(count // len(rows), len(photos)))
+    rounds = min(count // len(rows), len(photos))
     return [
         Probe(
             fit(load(data / row["image"]), size),

@@ -91,8 +91,15 @@ def calibrate(
         }  # fmt: skip
         images |= {name if layout == "cpu" else f"{layout}_{name}": value for name, value in names.items()}
         # After each: what was measured for the CPU is of use already. What TensorRT had is gone until its turn.
-        made_of = {"data": images, "weights_sha256": weights_sha256(weights)}
-        save(Calibration(**made_of, graphs=found["cpu"], tensorrt=found.get("tensorrt", {})), weights)
+        save(
+            Calibration(
+                data=images,
+                weights_sha256=weights_sha256(weights),
+                graphs=found["cpu"],
+                tensorrt=found.get("tensorrt", {}),
+            ),
+            weights,
+        )
 
 
 def chosen(model: Model, probes: Probes, every: Probes) -> Generator[str, None, dict[Verb, GraphCalibration]]:

@@ -68,9 +68,11 @@ def plain_exports(system: System, verb: str, side: int) -> dict[str, bytes]:
         }
     if verb == "recover":
         return {}
-    makers: dict[str, Callable[..., nn.Module]] = {"six branches": plain.branched, "plain convolutions": plain.vanilla}
-    if system.analyzer.config.k == 0:  # it has plain convolutions already
-        makers = {"plain export": plain.vanilla}
+    makers: dict[str, Callable[..., nn.Module]] = (
+        {"six branches": plain.branched, "plain convolutions": plain.vanilla}
+        if system.analyzer.config.k > 0
+        else {"plain export": plain.vanilla}
+    )
     return {
         name: plain.plain_export(plain.PlainAnalyze(make(system.analyzer, side)), {"stego": photo}, "reply")
         for name, make in makers.items()
