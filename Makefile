@@ -39,7 +39,7 @@ bench: $(FULL)/.ready ## speed and cost in under five minutes -> build/bench/rep
 	$(FULL)/bin/hidemia bench --quick --out "$(or $(OUT),build/bench)" $(if $(COMPARE),--compare "$(COMPARE)")
 
 report: $(FULL)/.ready ## all of it, two hours with DATA= and COVERS=; goes on where it stopped -> build/report/report.{json,md,html}
-	$(if $(DATA),$(FULL)/bin/hidemia attacks --data "$(DATA)" --covers "$(COVERS)" --precision int8 --resume --out build/attacks)
+	$(if $(DATA),$(FULL)/bin/hidemia attacks --data "$(DATA)" --covers "$(COVERS)" --resume --out build/attacks)
 	$(FULL)/bin/hidemia bench --resume --out "$(or $(OUT),build/report)" $(if $(COMPARE),--compare "$(COMPARE)") \
 		$(if $(DATA),--data "$(DATA)" --covers "$(COVERS)" --attacks build/attacks/attacks.json)
 

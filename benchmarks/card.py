@@ -22,8 +22,10 @@ from hidemia.runtime import defaults
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import one_line
 from hidemia.training.index import group_of
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.objective import StageConfig
-from hidemia.training.recipes import RECIPES, HiderConfig, Recipe
+from hidemia.training.recipe import Recipe
+from hidemia.training.recipes import RECIPES
 
 PROG = "python -m hidemia.benchmarks.card"
 BASELINES = {
@@ -134,7 +136,7 @@ def card(
     plain = "" if beside else "No plain network was trained beside it yet."
     if beside and story.plain_commit:
         plain = f"The plain network was made by commit {story.plain_commit}, in another way (docs/research.md)."
-    compared = f" \\\n        --plain runs/plain-{model.name}/weights" if beside else ""
+    compared = f" \\\n        --plain weights/{model.name}/plain.json" if beside else ""
     return f"""# Model card: {model.name}
 
 {
@@ -260,9 +262,13 @@ def export(story: Story, name: str) -> str:
 
 
 def plain_training(story: Story, name: str) -> str:
-    """The command that trained the plain network."""
+    """The commands that trained and measured the plain network."""
     options = f" {story.plain}" if story.plain else ""
-    return f"    hidemia train plain-{name} --data {story.data}{options}\n"
+    return (
+        f"    hidemia train plain-{name} --data {story.data}{options}\n"
+        f"    python -m hidemia.benchmarks.plain_network --weights runs/plain-{name}/weights --data {story.data} \\\n"
+        f"        --split test --json weights/{name}/plain.json\n"
+    )
 
 
 def paragraph(text: str) -> str:

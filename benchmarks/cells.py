@@ -27,7 +27,7 @@ from hidemia.runtime import photo
 from hidemia.training.channel import to_uint8
 from hidemia.training.index import photo_rows, read_rows
 from hidemia.training.model import ModelConfig
-from hidemia.training.recipes import Recipe
+from hidemia.training.recipe import Recipe
 from hidemia.training.run import Machines, Precision, run
 from hidemia.training.start import Start
 from hidemia.training.system import System

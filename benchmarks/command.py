@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.progress import track
 
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
-from hidemia.benchmarks.compare import compared, confidence, per_image, report
+from hidemia.benchmarks.compare import Scored, compared, confidence, per_image, read_figures, report
 from hidemia.benchmarks.evaluate import figures, travel
 from hidemia.benchmarks.metrics import dice
-from hidemia.benchmarks.plain_network import plain_figures, plain_travel
+from hidemia.benchmarks.plain_network import PLAIN_FIGURES, plain_figures, plain_travel
 from hidemia.runtime import Client, Server
 from hidemia.runtime.arguments import positive
 from hidemia.runtime.errors import DataError
-from hidemia.runtime.manifest import Precision
+from hidemia.runtime.manifest import Manifest, Precision
 from hidemia.training.data import read_scans
 from hidemia.training.validation import balanced_accuracy
 
@@ -32,7 +32,9 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("--split", default="val", help="choose on val, report test once (default val)")
     parser.add_argument("--covers-per-image", type=positive, default=5, help="(default 5)")
     parser.add_argument("--precision", choices=get_args(Precision), help="of both bundles (default: their first)")
-    parser.add_argument("--plain", type=Path, metavar="WEIGHTS", help="a plain network, measured and compared with")
+    parser.add_argument(
+        "--plain", type=Path, metavar="WEIGHTS", help="a plain network to compare with, or the JSON of its figures"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(arguments)
     client = Client.load(options.client, precision=options.precision)
@@ -51,16 +53,43 @@ def evaluate(arguments: list[str]) -> int:
     found = figures(trips, threshold) | trivial(options.data, options.split, client.manifest.task)
     own = per_image(trips, threshold, client.manifest.classes)
     if options.plain is not None:
-        plain_trips, plain_config = plain_travel(options.plain, options.data, options.split)
-        if list(plain_config.classes) != list(client.manifest.classes):
-            raise DataError(
-                f"{options.plain}: expected a plain network for {', '.join(client.manifest.classes)}, got one for "
-                f"{', '.join(plain_config.classes)}; pass the one trained for this task"
-            )
-        found |= {f"plain_{name}": value for name, value in plain_figures(plain_trips, plain_config).items()}
-        found |= compared(own, per_image(plain_trips, plain_config.threshold, plain_config.classes))
+        found |= beside(options.plain, own, client.manifest, options.data, options.split)
     report(found | confidence(own), own, options.json)
     return 0
+
+
+def beside(plain: Path, own: Scored, manifest: Manifest, data: Path, split: str) -> dict[str, float]:
+    """The figures of a plain network, by names that begin with ``plain_``, and how far the system is from it.
+
+    ``plain`` names its weights, or the JSON of what `plain_network` measured on the same split; where that has no score
+    of any image, there is no distance.
+
+    Raises:
+        DataError: it has another task or, as weights, other classes; or it was measured on other images.
+        TrainingError: its weights cannot be used.
+    """
+    if plain.is_file():
+        measured = read_figures(plain)
+        scored: Scored = measured["per_image"]
+        asked = {"task": manifest.task, "split": split, "n_images": len(own)}
+        for name, value in asked.items():
+            if measured.get(name) != value:
+                raise DataError(
+                    f"{plain}: expected figures with {name} {value}, got {measured.get(name)}; write them with "
+                    "`python -m hidemia.benchmarks.plain_network --json`, on this split"
+                )
+        found = {name: measured[name] for name in PLAIN_FIGURES if name in measured}
+    else:
+        trips, config = plain_travel(plain, data, split)
+        if list(config.classes) != list(manifest.classes):
+            raise DataError(
+                f"{plain}: expected a plain network for {', '.join(manifest.classes)}, got one for "
+                f"{', '.join(config.classes)}; pass the one trained for this task"
+            )
+        found = plain_figures(trips, config)
+        scored = per_image(trips, config.threshold, config.classes)
+    found = {f"plain_{name}": value for name, value in found.items()}
+    return found | compared(own, scored) if scored else found
 
 
 def trivial(data: Path, split: str, task: str) -> dict[str, float]:

@@ -125,16 +125,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--plain", type=Path, nargs="+", default=[], help="figures of its plain network, a file a seed")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args(arguments)
-    runs = [_read(path) for path in options.runs]
+    runs = [read_figures(path) for path in options.runs]
     ours = averaged([run["per_image"] for run in runs])
     found = spread(runs) | confidence(ours)
     if options.plain:
-        found |= compared(ours, averaged([_read(path)["per_image"] for path in options.plain]))
+        found |= compared(ours, averaged([read_figures(path)["per_image"] for path in options.plain]))
     report(found, ours, options.json)
     return 0
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_figures(path: Path) -> dict[str, Any]:
+    """What `report` wrote. Raises DataError: there is no such file, or it has no scores."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:

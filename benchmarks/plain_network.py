@@ -22,6 +22,8 @@ from hidemia.training.index import group_of, read_rows
 from hidemia.training.plain import PlainConfig, load_plain, noisy
 
 PROG = "python -m hidemia.benchmarks.plain_network"
+PLAIN_FIGURES = ("dsc", "asd_px", "accuracy", "balanced_accuracy", "auc")
+"""What `plain_figures` gives, of masks or of classes."""
 
 
 @torch.no_grad()
@@ -78,7 +80,7 @@ def main(arguments: list[str]) -> int:
     if options.noise is not None and not 0 <= options.noise < 255:
         parser.error(f"--noise: expected 0 to 254, got {options.noise:g}")
     trips, config = plain_travel(options.weights, options.data, options.split, options.noise)
-    found = {"task": config.task, "n_images": len(trips.images), **plain_figures(trips, config)}
+    found = {"task": config.task, "split": options.split, "n_images": len(trips.images), **plain_figures(trips, config)}
     images = per_image(trips, config.threshold, config.classes)
     report(found | confidence(images), images, options.json)
     return 0

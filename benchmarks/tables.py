@@ -16,9 +16,12 @@ from msgspec.structs import replace
 from hidemia.benchmarks import paper
 from hidemia.benchmarks.cells import Budget, Cell, Result
 from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
-from hidemia.training.recipes import BUSI, HIDERS, RIVALS, HiderConfig, Recipe
+from hidemia.training.pairs import HIDERS, RIVALS
+from hidemia.training.recipe import Recipe
+from hidemia.training.recipes import BUSI
 from hidemia.training.weights import load_weights
 
 Rows = dict[str, Cell]

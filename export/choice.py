@@ -27,26 +27,33 @@ class Choice:
     Which graph they are taken from follows from the worst figure: of the graphs that can spoil it the one that costs
     most of it when it alone is rounded, with what was left out of it so far.
 
+    The losses are those of the kind of trips that loses most, of real images or of simulated ones: a clone without
+    images has its export checked with simulated ones.
+
     Attributes:
         full: the groups so far, by verb.
     """
 
-    def __init__(self, model: Model, effects: Mapping[Verb, list[Effect]], probes: Probes) -> None:
+    def __init__(self, model: Model, effects: Mapping[Verb, list[Effect]], *kinds: Probes) -> None:
         self.full: dict[Verb, list[str]] = {verb: [] for verb in VERBS}
         self._model, self._effects = model, effects
-        self._reference: dict[str, Figures] = {}
-        for name, runs in model.everywhere.items():
-            self._reference[name], found = travel(runs, probes, model.threshold)
-            if runs is model.runs:
-                probes = known(probes, found, model.threshold)
-        self._probes = probes
+        self._kinds: list[tuple[Probes, dict[str, Figures]]] = []  # with the figures in FP32, by engine
+        for probes in kinds:
+            reference: dict[str, Figures] = {}
+            asked = probes
+            for name, runs in model.everywhere.items():
+                reference[name], found = travel(runs, asked, model.threshold)
+                if runs is model.runs:
+                    asked = known(asked, found, model.threshold)
+            self._kinds.append((asked, reference))
 
     def make(self) -> Iterator[str]:
         """Choose; yields a line for each step."""
         alone = {}
         for verb in VERBS:
             alone[verb] = self._losses(verb)
-            yield f"{verb} alone in int8: {_shares(alone[verb])} of the budget on {len(self._probes)} trips"
+            trips = " and ".join(str(len(probes)) for probes, _ in self._kinds)
+            yield f"{verb} alone in int8: {_shares(alone[verb])} of the budget on {trips} trips"
         while True:
             shares = self._losses(*VERBS)
             yield f"all in int8: {_shares(shares)} of the budget"
@@ -61,14 +68,15 @@ class Choice:
             yield f"left in FP32 for {worst}: {', '.join(groups)} of {verb}, alone {alone[verb][worst]:+.2f} now"
 
     def _losses(self, *verbs: Verb) -> dict[str, float]:
-        """Shares of the budget that are used when these graphs are rounded as far as is chosen, in the worst engine."""
+        """Shares of the budget that are used when these graphs are rounded as far as is chosen, at worst."""
         rounded = {verb: self._model.rounded_everywhere(verb, self._convolutions(verb)) for verb in verbs}
         worst: dict[str, float] = {}
         for name, runs in self._model.everywhere.items():
             mine = runs | {verb: everywhere[name] for verb, everywhere in rounded.items()}
-            got, _ = travel(mine, self._probes, self._model.threshold)
-            for figure, share in losses(self._reference[name], got, BUDGETS["int8"]).items():
-                worst[figure] = max(share, worst.get(figure, share))
+            for probes, reference in self._kinds:
+                got, _ = travel(mine, probes, self._model.threshold)
+                for figure, share in losses(reference[name], got, BUDGETS["int8"]).items():
+                    worst[figure] = max(share, worst.get(figure, share))
         return worst
 
     def _convolutions(self, verb: Verb) -> set[str]:

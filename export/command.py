@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-SIMULATED = 12  # images, where no data set is given
-
 
 def export(arguments: list[str]) -> int:
     """Turn trained weights into proven bundles, or a server bundle into a Triton model repository."""
@@ -70,7 +68,7 @@ def _export(options: argparse.Namespace) -> int:
     # Here, because a bundle becomes a Triton repository without torch.
     from hidemia.export.bundles import export_model, offered  # noqa: PLC0415
     from hidemia.export.freshness import export_key, is_fresh  # noqa: PLC0415
-    from hidemia.export.probes import real, simulated  # noqa: PLC0415
+    from hidemia.export.probes import SIMULATED, real, simulated  # noqa: PLC0415
     from hidemia.export.quantize import LAYOUTS  # noqa: PLC0415
     from hidemia.training.index import photo_rows, read_rows  # noqa: PLC0415
     from hidemia.training.weights import load_weights  # noqa: PLC0415

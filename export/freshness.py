@@ -28,7 +28,8 @@ def export_key(weights: Path, settings: Mapping[str, object], images: Sequence[S
     """The SHA-256 of what an export depends on, in hexadecimal.
 
     Args:
-        weights: the model's folder; all its files count but the card and the figures, which change nothing.
+        weights: the model's folder; all its files count but the card and the figures, of the plain network too, which
+            change nothing.
         settings: of the command, as JSON holds them.
         images: rows of the data sets of the gate, which stand for the files that they name.
     """
@@ -36,7 +37,7 @@ def export_key(weights: Path, settings: Mapping[str, object], images: Sequence[S
         "weights": {
             file.name: _sha256(file)
             for file in sorted(weights.iterdir())
-            if file.suffix in (".safetensors", ".json") and not file.name.startswith("figures")
+            if file.suffix in (".safetensors", ".json") and not file.name.startswith(("figures", "plain"))
         },
         "code": code_sha256(LAYERS),
         "settings": dict(settings),

@@ -22,6 +22,7 @@ T = TypeVar("T")
 Truth: TypeAlias = NDArray[np.bool_] | int | None
 
 MOST_TRIPS = 200  # one in every precision and engine takes seconds
+SIMULATED = 12  # trips, where no data set is given
 
 
 class Probe(NamedTuple):

@@ -1,9 +1,9 @@
 """Which convolutions may be rounded to 8 bits: decided by what it costs the product, on images.
 
 ``python -m hidemia.export.sensitivity --weights weights/busi-s --data BUSI --covers COVERS`` collects the ranges on
-``train``, measures each group of convolutions alone on ``val``, leaves out in FP32 what the budget of INT8 asks for,
-and writes ``calibration.json`` beside the weights: once for the engines on the CPU, once for TensorRT, whose graph is
-another one. It takes minutes; run it again after training.
+``train``, measures each group of convolutions alone on ``val``, leaves out in FP32 what the budget of INT8 asks for, on
+simulated scans too, and writes ``calibration.json`` beside the weights: once for the engines on the CPU, once for
+TensorRT, whose graph is another one. It takes minutes; run it again after training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hidemia.export.choice import Choice
 from hidemia.export.effects import VERBS, Model, Remembered, measured
 from hidemia.export.nodes import simplified
 from hidemia.export.parity import BACKENDS, LITERAL, engines
-from hidemia.export.probes import MOST_TRIPS, Probes, real
+from hidemia.export.probes import MOST_TRIPS, SIMULATED, Probes, real, simulated
 from hidemia.export.quantize import LAYOUTS, Layout, Range
 from hidemia.export.tracing import traced
 from hidemia.export.trip import Run, travel
@@ -78,16 +78,20 @@ def calibrate(
         name: {verb: Remembered(opened[verb][name]) for verb in VERBS} for name in BACKENDS
     }
     calibrating = real(data, covers, config, RANGE_IMAGES, "train")
-    probes, every = real(data, covers, config, effect_images), real(data, covers, config, choice_trips)
+    probes = real(data, covers, config, effect_images)
+    every, made_up = real(data, covers, config, choice_trips), simulated(SIMULATED, config.image_size_px, config.task)
     threshold = config.mask_threshold if config.task == "segmentation" else None
     for layout in layouts:
         runs = everywhere if layout == "cpu" else {LITERAL: everywhere[BACKENDS[0]]}
         ranges = ranges_of(graphs, everywhere[BACKENDS[0]], calibrating, layout)
         yield f"for {layout}: ranges of {sum(map(len, ranges.values()))} tensors on {RANGE_IMAGES} images of train"
-        found[layout] = yield from chosen(Model(graphs, entries, runs, ranges, threshold, layout), probes, every)
+        found[layout] = yield from chosen(
+            Model(graphs, entries, runs, ranges, threshold, layout), probes, every, made_up
+        )
         names = {
             "secrets": data.name, "covers": covers.name, "ranges": f"{RANGE_IMAGES} images of train",
-            "effects": f"{len(probes)} images of val", "choice": f"{len(every)} trips of images of val",
+            "effects": f"{len(probes)} images of val",
+            "choice": f"{len(every)} trips of images of val, {len(made_up)} simulated",
         }  # fmt: skip
         images |= {name if layout == "cpu" else f"{layout}_{name}": value for name, value in names.items()}
         # After each: what was measured for the CPU is of use already. What TensorRT had is gone until its turn.
@@ -102,8 +106,8 @@ def calibrate(
         )
 
 
-def chosen(model: Model, probes: Probes, every: Probes) -> Generator[str, None, dict[Verb, GraphCalibration]]:
-    """Measure the effect of each group on some images and choose on all; yields a line for each step."""
+def chosen(model: Model, probes: Probes, *kinds: Probes) -> Generator[str, None, dict[Verb, GraphCalibration]]:
+    """Measure the effect of each group on some images and choose on all kinds of trips; yields a line for each step."""
     reference, found = travel(model.runs, probes, model.threshold)
     effects: dict[Verb, list[Effect]] = {}
     for verb in VERBS:
@@ -114,7 +118,7 @@ def chosen(model: Model, probes: Probes, every: Probes) -> Generator[str, None, 
                 f"{verb:8} {effect.group:28} noise {effect.noise:9.4f}  stego {effect.stego_psnr_db:+.3f} dB  "
                 f"reply {effect.reply_psnr_db:+.3f} dB  task {effect.task_points:+.2f} points"
             )
-    choice = Choice(model, effects, every)
+    choice = Choice(model, effects, *kinds)
     yield from choice.make()
     return {
         verb: GraphCalibration(ranges=model.ranges[verb], fp32=sorted(choice.full[verb]), effects=effects[verb])

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
-from hidemia.training.recipes import HiderConfig
 from hidemia.training.system import System
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from hidemia.training.data import ALONE, Batch, Place, Scans, hiding_batch, training_batch
 from hidemia.training.objective import StageConfig
 from hidemia.training.pool import PART, Pool, pool_of
-from hidemia.training.recipes import Recipe
+from hidemia.training.recipe import Recipe
 from hidemia.training.roles import AnyHider
 
 

@@ -11,7 +11,8 @@ from typing import get_args
 from hidemia.training.errors import TrainingError
 from hidemia.training.plain import matched, vanilla
 from hidemia.training.plain_training import PLAN, train_plain
-from hidemia.training.recipes import RECIPES, Recipe
+from hidemia.training.recipe import Recipe
+from hidemia.training.recipes import RECIPES
 from hidemia.training.run import Machines, Precision, run, task_scans
 from hidemia.training.start import Start
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from monai.losses import DiceLoss
+    from monai.losses import DiceLoss, SSIMLoss
 
 
 @functools.cache
@@ -18,6 +19,13 @@ def _dice() -> DiceLoss:
     from monai.losses import DiceLoss  # noqa: PLC0415
 
     return DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
+
+
+@functools.cache
+def _ssim() -> SSIMLoss:
+    from monai.losses import SSIMLoss  # noqa: PLC0415
+
+    return SSIMLoss(spatial_dims=2)
 
 
 def mia_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -36,6 +44,16 @@ def percept_loss(reply: Tensor, cover: Tensor) -> Tensor:
     return F.mse_loss(reply, cover)
 
 
+def unlikeness(reply: Tensor, cover: Tensor) -> Tensor:
+    """1 - SSIM of the reply and the cover, (B, 3, H, W) in [0, 1]; 0 where they are equal.
+
+    In float32 whatever the precision of training: SSIM takes the difference of squares that are nearly equal.
+    """
+    with torch.autocast(reply.device.type, enabled=False):
+        loss: Tensor = _ssim()(reply.float(), cover.float())
+    return loss
+
+
 def total_loss(logits: Tensor, truth: Tensor, reply: Tensor, cover: Tensor, beta1: float, beta2: float) -> Tensor:
     """L_total of Eq. 8 as it is printed; the paper's weights are 1 and 200.
 
@@ -45,5 +63,5 @@ def total_loss(logits: Tensor, truth: Tensor, reply: Tensor, cover: Tensor, beta
 
 
 def beyond(distance: Tensor, limit: float) -> Tensor:
-    """How far a mean squared distance lies above what is allowed; no pull once it is within."""
+    """How far a distance, mean squared or 1 - SSIM, lies above what is allowed; no pull once it is within."""
     return F.relu(distance - limit)

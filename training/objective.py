@@ -29,7 +29,10 @@ class StageConfig:
         hider_rate, analyzer_rate: peak learning rates.
         stego_limit, reply_limit: mean squared distances to the cover within which there is no pull
             (5e-5 is 43 dB, 1e-4 is 40 dB).
-        stego_weight, reply_weight: pull per unit beyond them; the reply's rises from a tenth to this.
+        reply_ssim: mean SSIM of the reply and the cover from which there is no pull; 0 never pulls. Noise costs most of
+            it where a photo is flat.
+        stego_weight, reply_weight: pull per unit beyond them (of SSIM a hundredth, `stages.SSIM_SHARE`); the reply's
+            rises from a tenth to this.
         recover_weight: weight of the recovery of the secret, which keeps R an inverse of H.
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
@@ -58,6 +61,7 @@ class StageConfig:
     stego_limit: float = 5e-5
     stego_weight: float = 2000.0
     reply_limit: float = 1e-4
+    reply_ssim: float = 0.0
     reply_weight: float = 5000.0
     recover_weight: float = 1.0
     reconstruct_weight: float = 10.0

@@ -22,7 +22,7 @@ from hidemia.training.loop import averaging, go_on, save_atomically
 from hidemia.training.losses import mia_loss
 from hidemia.training.offsets import add_offsets
 from hidemia.training.plain import PlainConfig, noisy, save_plain
-from hidemia.training.recipes import Recipe
+from hidemia.training.recipe import Recipe
 from hidemia.training.roles import AnyPlain
 from hidemia.training.thresholds import CANDIDATES
 from hidemia.training.validation import balanced_accuracy, dice

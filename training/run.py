@@ -18,7 +18,7 @@ from hidemia.training.invertible import InvertibleHider
 from hidemia.training.loop import Checkpoint, run_stage
 from hidemia.training.objective import Aids
 from hidemia.training.offsets import set_offsets
-from hidemia.training.recipes import Recipe
+from hidemia.training.recipe import Recipe
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.start import FROM_NOTHING, Start, fill, guide_of, hide_as, released, taught_by
 from hidemia.training.system import System

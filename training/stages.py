@@ -29,12 +29,14 @@ from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.guide import Guide
-from hidemia.training.losses import beyond, mia_loss, percept_loss
+from hidemia.training.losses import beyond, mia_loss, percept_loss, unlikeness
 from hidemia.training.objective import Aids, Losses, Objective, StageConfig
 from hidemia.training.roles import Features
 from hidemia.training.seal import agreement, seal_loss
 from hidemia.training.system import System, Trip
 from hidemia.training.wavelet import dwt, split
+
+SSIM_SHARE = 0.01  # of a pull: a hundredth of SSIM that is missing pulls as much as 1e-4 of squared distance
 
 
 class Hide(Objective):
@@ -164,6 +166,8 @@ class Joint(Objective):
             **self._aided(_first(features, count), batch.secrets, self._truth(batch)),
             "reply": pull * beyond(percept_loss(trip.reply, covers), self.config.reply_limit),
         }
+        if self.config.reply_ssim:
+            losses["unlike"] = pull * SSIM_SHARE * beyond(unlikeness(trip.reply, covers), 1 - self.config.reply_ssim)
         if self.config.seal_weight:
             hidden = torch.arange(len(sent), device=sent.device) < count
             agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)

@@ -13,7 +13,7 @@ from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.model import ModelConfig
 from hidemia.training.plain import PlainNetwork, load_plain
-from hidemia.training.recipes import Recipe
+from hidemia.training.recipe import Recipe
 from hidemia.training.stages import OBJECTIVES
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights

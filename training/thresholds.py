@@ -32,6 +32,7 @@ CANDIDATES = torch.linspace(0.2, 0.8, 25)
 READABLE = CANDIDATES[4:]  # from 0.3 on: where nothing is written, the differential form says sigmoid(-1) = 0.27
 PROG = "python -m hidemia.training.thresholds"
 MARGIN_DB = 6.0  # below the worst reply of the validation split
+LOW_MARGIN = 0.2  # above the low change of the most changed reply, at least
 MOST_IMAGES = 200
 CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 
@@ -100,9 +101,11 @@ def low_change(reply: Tensor, stego: Tensor) -> float:
 def low_limit(once: float, twice: float) -> float | None:
     """The limit on `low_change`, from the most changed honest reply and the least changed one analysed twice.
 
-    It lies half way between them. None where they overlap: a limit would refuse honest replies.
+    It lies half way between them. Where they lie close, or overlap, it lies a fifth above the first: a device would
+    rather take a reply that was analysed twice than refuse an honest one, and it still refuses what is no reply. None
+    where there was hardly a change to measure.
     """
-    return round((once + twice) / 2, 3) if once < twice else None
+    return round(max((once + twice) / 2, (1 + LOW_MARGIN) * once), 3) or None
 
 
 @one_line(PROG)

@@ -18,7 +18,7 @@ from hidemia.benchmarks.cells import TorchPair
 from hidemia.benchmarks.latency.parts import key
 from hidemia.benchmarks.report.document import Learned
 from hidemia.training.model import ModelConfig
-from hidemia.training.recipes import HIDERS
+from hidemia.training.pairs import HIDERS
 from hidemia.training.roles import AnyHider
 from hidemia.training.weights import load_weights
 
@@ -70,7 +70,7 @@ def trained_here(
     Args:
         work: Does the parts.
         kinds: Sources of the pair at hand; gets the stegos of this hider.
-        name: A key of `hidemia.training.recipes.HIDERS`.
+        name: A key of `hidemia.training.pairs.HIDERS`.
         size_px: Of the photos.
         budget: How much it may cost.
 

@@ -18,7 +18,8 @@ from hidemia.benchmarks.cost import graph
 from hidemia.benchmarks.plain import plain_export
 from hidemia.training.deepstega import DeepStegaConfig
 from hidemia.training.invertible import InvertibleHider
-from hidemia.training.recipes import HIDERS, RECIPES, RIVALS
+from hidemia.training.pairs import HIDERS, RIVALS
+from hidemia.training.recipes import RECIPES
 from hidemia.training.resnet import ResNet50
 from hidemia.training.roles import AnyAnalyzer, AnyHider
 from hidemia.training.unet import UNet

@@ -21,7 +21,8 @@ from hidemia.export.trained import Trained
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.manifest import Graph
 from hidemia.training.analyzer import AnalyzerConfig
-from hidemia.training.recipes import HIDERS, RECIPES, RIVALS
+from hidemia.training.pairs import HIDERS, RIVALS
+from hidemia.training.recipes import RECIPES
 from hidemia.training.system import System
 
 ENGINES_OF_GPUS = ("tensorrt",)

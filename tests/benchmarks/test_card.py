@@ -87,7 +87,7 @@ def test_a_card_says_how_its_model_learned():
     story = dataclasses.replace(STORIES["kvasir"], split="; no lesion is on both sides")
     text = " ".join(card(RECIPES["busi-s"], STORIES["busi-s"], FIGURES, {}, COSTS).split())
     assert (
-        "hider and analyzer learn together in stages 5, 7; in stages 1, 2, 6 what hiding changed is put on other"
+        "hider and analyzer learn together in stages 5, 7, 8; in stages 1, 2, 6 what hiding changed is put on other"
         in text
     )
     assert "This training had no teacher and no distillation." in text
@@ -100,7 +100,7 @@ def test_a_card_says_how_its_model_learned():
     assert "; in stage 7 half of what is hidden is two scans side by side; the class is read" in text
     assert "In stages 2, 3, 7 plain networks that see the bare scan show the analyzer what there is to see." in text
     text = " ".join(card(RECIPES["kvasir"], STORIES["kvasir"], FIGURES, {}, COSTS).split())
-    assert "hider and analyzer learn together in stages 2, 3, 4, 10, 12, 15; in stages 1, 5" in text
+    assert "hider and analyzer learn together in stages 2, 3, 4, 10, 12, 15, 16; in stages 1, 5" in text
     assert "side by side" not in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
     assert "other photos" not in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
 
@@ -116,7 +116,11 @@ def test_a_card_says_how_its_plain_network_was_measured():
     assert "    hidemia train plain-chestct --data ChestCT --rate 3e-4\n" in whole
     other = card(RECIPES["busi-s"], STORIES["busi-s"], FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
     assert "    hidemia train plain-busi-s --data BUSI --rate 1e-3\n" in other  # not as the model was trained
-    assert "--covers-per-image 5 \\\n        --plain runs/plain-busi/weights \\\n        --json" in beside
+    assert (
+        "--weights runs/plain-busi/weights --data BUSI \\\n        --split test --json weights/busi/plain.json\n"
+        in beside
+    )
+    assert "--covers-per-image 5 \\\n        --plain weights/busi/plain.json \\\n        --json" in beside
     assert "No plain network" not in beside
     story = dataclasses.replace(STORIES["busi"], plain_commit="1234567")
     text = " ".join(card(RECIPES["busi"], story, FIGURES | {"plain_dsc": 0.7}, {}, COSTS).split())

@@ -20,8 +20,9 @@ from hidemia.runtime.errors import DataError
 from hidemia.training import run as runs
 from hidemia.training.algorithm1 import stages as four_stages
 from hidemia.training.errors import TrainingError
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
-from hidemia.training.recipes import BUSI, HiderConfig
+from hidemia.training.recipes import BUSI
 from hidemia.training.system import System
 from hidemia.training.weights import save_weights
 

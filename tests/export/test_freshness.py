@@ -53,6 +53,7 @@ def test_the_key_follows_what_decides_the_result(weights, tmp_path):
     key = export_key(copy, {"precisions": ["fp32"]})
     assert key == export_key(weights, {"precisions": ["fp32"]})
     (copy / "MODEL_CARD.md").write_text("words change nothing")
+    (copy / "plain.json").write_text("{}")
     assert key == export_key(copy, {"precisions": ["fp32"]})
     assert key != export_key(copy, {"precisions": ["fp32", "fp16"]})
     assert key != export_key(copy, {"precisions": ["fp32"]}, [[{"image": "a.png", "split": "val"}]])

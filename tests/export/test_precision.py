@@ -16,7 +16,7 @@ from hidemia.export.bundles import export_model, offered
 from hidemia.export.calibration import Calibration, Effect, GraphCalibration
 from hidemia.export.choice import Choice
 from hidemia.export.command import export
-from hidemia.export.effects import Model, Noise, Remembered, measured
+from hidemia.export.effects import VERBS, Model, Noise, Remembered, measured
 from hidemia.export.lint import problems
 from hidemia.export.nodes import initializers, simplified
 from hidemia.export.parity import BACKENDS, LITERAL, engines
@@ -296,6 +296,16 @@ def test_the_choice_leaves_out_the_noisiest_until_the_budget_holds(model, monkey
     assert "left in FP32 for stego_psnr_db" in "".join(list(strict.make()))
     assert strict.full["hide"] == ["hider.f.1", "hider.f.0", "hider.ry.0"]  # all, the noisiest first
     assert strict.full["recover"] == []
+
+
+def test_the_losses_of_a_choice_are_those_of_the_trips_that_lose_most(model):
+    nothing = {verb: [] for verb in VERBS}
+    first, second = PROBES[:1], PROBES[1:]
+    one, other = (Choice(model, nothing, kind)._losses(*VERBS) for kind in (first, second))
+    assert one != other
+    both = Choice(model, nothing, first, second)
+    assert both._losses(*VERBS) == {name: max(one[name], other[name]) for name in one}
+    assert f"on {len(first)} and {len(second)} trips" in next(both.make())
 
 
 def test_the_next_to_be_left_out_is_of_the_graph_that_costs_most_by_now(model, monkeypatch):

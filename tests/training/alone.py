@@ -11,9 +11,10 @@ from hidemia.training import batches, loop
 from hidemia.training import run as runs
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.data import Batch
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
-from hidemia.training.recipes import HiderConfig, Recipe
+from hidemia.training.recipe import Recipe
 from hidemia.training.run import Machines, run
 
 RECIPE = Recipe(

@@ -16,10 +16,12 @@ from hidemia.training import run as runs
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.command import train
 from hidemia.training.errors import DatasetError, TrainingError
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
 from hidemia.training.plain import matched, save_plain
-from hidemia.training.recipes import RECIPES, HiderConfig, Recipe
+from hidemia.training.recipe import Recipe
+from hidemia.training.recipes import RECIPES
 from hidemia.training.system import System
 from hidemia.training.weights import load_weights
 

@@ -12,7 +12,8 @@ from hidemia.training.hinet import load_hinet
 from hidemia.training.invertible import HiderConfig, InvertibleHider, hinet
 from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
-from hidemia.training.recipes import RECIPES, Recipe
+from hidemia.training.recipe import Recipe
+from hidemia.training.recipes import RECIPES
 from hidemia.training.weights import load_weights
 
 

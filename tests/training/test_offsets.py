@@ -20,7 +20,7 @@ from hidemia.training.objective import StageConfig
 from hidemia.training.offsets import USUAL, add_offsets, fitted_offsets, held_out, set_offsets, verdicts
 from hidemia.training.plain import matched
 from hidemia.training.plain_training import PlainPlan, predictions, train_plain
-from hidemia.training.recipes import Recipe
+from hidemia.training.recipe import Recipe
 from hidemia.training.run import run
 from hidemia.training.system import System
 from hidemia.training.thresholds import main

@@ -7,7 +7,9 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from hidemia.training.recipes import PAIRS, HiderConfig, Recipe
+from hidemia.training.invertible import HiderConfig
+from hidemia.training.pairs import PAIRS
+from hidemia.training.recipe import Recipe
 from hidemia.training.run import run
 from hidemia.training.weights import load_weights
 

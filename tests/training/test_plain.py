@@ -11,6 +11,7 @@ from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.command import train
 from hidemia.training.data import Scans, generator
 from hidemia.training.errors import TrainingError
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
 from hidemia.training.plain import PlainConfig, PlainNetwork, load_plain, matched, noisy, save_plain, vanilla
@@ -23,7 +24,8 @@ from hidemia.training.plain_training import (
     until_plateau,
     with_threshold,
 )
-from hidemia.training.recipes import RECIPES, HiderConfig, Recipe
+from hidemia.training.recipe import Recipe
+from hidemia.training.recipes import RECIPES
 
 TINY = PlainPlan(rates=(1e-3, 1e-2), trial_px=32, batch=2, every=2, patience=1, falls=0, looks=3)
 RECIPE = Recipe(

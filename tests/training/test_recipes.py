@@ -2,8 +2,10 @@ import pytest
 
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.heads import ClassificationHead, SegmentationHead
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
-from hidemia.training.recipes import BUSI, HIDERS, PAIRS, PAPER, RECIPES, RIVALS, HiderConfig, pair
+from hidemia.training.pairs import HIDERS, PAIRS, RIVALS, pair
+from hidemia.training.recipes import BUSI, PAPER, RECIPES
 from hidemia.training.stages import OBJECTIVES
 
 SMALL = {"hider": HiderConfig(blocks=3, growth=4), "analyzer": AnalyzerConfig(width=8, levels=2)}

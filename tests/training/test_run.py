@@ -9,8 +9,9 @@ from tests.training.test_command import FOLLOW, MICRO, equal, plain
 from hidemia.training import run as runs
 from hidemia.training.data import Scans
 from hidemia.training.errors import TrainingError
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.objective import StageConfig
-from hidemia.training.recipes import HiderConfig, Recipe
+from hidemia.training.recipe import Recipe
 from hidemia.training.run import run
 from hidemia.training.start import FROM_NOTHING, Start
 from hidemia.training.weights import load_weights

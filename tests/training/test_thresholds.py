@@ -105,11 +105,15 @@ def test_the_limit_of_low_changes_by_hand() -> None:
     assert config.reply_max_low_change == pytest.approx((once + twice) / 2, abs=1e-3)
 
 
-def test_no_limit_where_replies_and_what_was_analysed_twice_overlap() -> None:
+def test_a_reply_analysed_twice_passes_rather_than_that_an_honest_one_is_refused() -> None:
     assert low_limit(0.2, 0.4) == pytest.approx(0.3)
-    assert low_limit(0.4, 0.4) is None
+    assert low_limit(0.2, 0.25) == low_limit(0.2, 0.1) == pytest.approx(0.24)
+    assert low_limit(0.0, 0.0) is None  # a manifest takes no limit of 0
     config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(200, (1, 9)), COVERS)
-    assert config.reply_max_low_change is None
+    most = math.sqrt((4 * 9**2 + 4.5**2) / 16)  # 9 levels in 9 of 32 rows; once more, 10 in those and 1 elsewhere
+    least = math.sqrt((1.5**2 + 15) / 16)  # 1 level in 1 row, and 1 more everywhere
+    assert least < most
+    assert config.reply_max_low_change == pytest.approx(1.2 * most, abs=1e-3)
 
 
 def test_the_runtime_measures_what_the_limit_was_set_with() -> None:

@@ -10,8 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.errors import TrainingError
+from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
-from hidemia.training.recipes import BUSI, HIDERS, PAIRS, PAPER, RIVALS, HiderConfig
+from hidemia.training.pairs import HIDERS, PAIRS, RIVALS
+from hidemia.training.recipes import BUSI, PAPER
 from hidemia.training.system import System
 from hidemia.training.weights import _restored, _stored, load_weights, save_weights
 

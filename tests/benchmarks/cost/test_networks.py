@@ -8,7 +8,7 @@ from hidemia.benchmarks.cost import graph, networks
 from hidemia.export.graphs import Hide, Recover
 from hidemia.export.writing import to_onnx
 from hidemia.training.analyzer import Analyzer, AnalyzerConfig
-from hidemia.training.recipes import HIDERS, RIVALS
+from hidemia.training.pairs import HIDERS, RIVALS
 from hidemia.training.resnet import ResNet50
 
 SLIM = {
