@@ -140,7 +140,8 @@ class ReplyLimits(Struct, frozen=True, kw_only=True):
         min_psnr_db: Reply against sent; below, it is not an answer to this photo.
         min_changed_share: Share of uint8 values that must differ; below, nobody analysed it.
         max_low_change: Root mean square change of the means of 2x2 px, in levels; above, it was altered, is another
-            photo's, or was analysed twice, where the model's replies allow to tell. None in bundles of older exports, and where replies hardly change anything.
+            photo's, or was analysed twice, where the model's replies allow to tell. None in bundles of older exports,
+            and where replies hardly change anything.
         min_seal_share: Share of tiles that must carry the seal of this pair's analyzer; None where it writes none.
     """
 
