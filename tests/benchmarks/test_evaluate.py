@@ -141,9 +141,7 @@ def test_beside_the_plain_network(data, tmp_path):
     assert beside(alone, scored, *own) == {name: value for name, value in found.items() if "plain" in name}
     alone.write_text(json.dumps(measured | {"per_image": []}))
     assert beside(alone, scored, *own) == {"plain_dsc": found["plain_dsc"], "plain_asd_px": found["plain_asd_px"]}
-    with pytest.raises(
-        DataError, match=r"plain\.json: expected figures with n_images 1, got 2; write them with"
-    ):
+    with pytest.raises(DataError, match=r"plain\.json: expected figures with n_images 1, got 2; write them with"):
         beside(alone, scored[:1], *own)
     with pytest.raises(DataError, match=r"plain\.json: expected figures with split val, got test; write them with"):
         beside(alone, scored, *own[:2], "val")
