@@ -134,8 +134,6 @@ def card(
     hider = "LightIH" if model.hider.growth == HiderConfig().growth else "LightIH-S"
     beside = f"plain_{RESULTS[figures['task']][0]}" in figures
     plain = "" if beside else "No plain network was trained beside it yet."
-    if beside and story.plain_commit:
-        plain = f"The plain network was made by commit {story.plain_commit}, in another way (docs/research.md)."
     compared = f" \\\n        --plain weights/{model.name}/plain.json" if beside else ""
     return f"""# Model card: {model.name}
 

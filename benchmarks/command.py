@@ -10,14 +10,13 @@ from rich.console import Console
 from rich.progress import track
 
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
-from hidemia.benchmarks.compare import Scored, compared, confidence, per_image, read_figures, report
+from hidemia.benchmarks.compare import confidence, per_image, report
 from hidemia.benchmarks.evaluate import figures, travel
 from hidemia.benchmarks.metrics import dice
-from hidemia.benchmarks.plain_network import PLAIN_FIGURES, plain_figures, plain_travel
+from hidemia.benchmarks.plain_network import beside
 from hidemia.runtime import Client, Server
 from hidemia.runtime.arguments import positive
-from hidemia.runtime.errors import DataError
-from hidemia.runtime.manifest import Manifest, Precision
+from hidemia.runtime.manifest import Precision
 from hidemia.training.data import read_scans
 from hidemia.training.validation import balanced_accuracy
 
@@ -56,40 +55,6 @@ def evaluate(arguments: list[str]) -> int:
         found |= beside(options.plain, own, client.manifest, options.data, options.split)
     report(found | confidence(own), own, options.json)
     return 0
-
-
-def beside(plain: Path, own: Scored, manifest: Manifest, data: Path, split: str) -> dict[str, float]:
-    """The figures of a plain network, by names that begin with ``plain_``, and how far the system is from it.
-
-    ``plain`` names its weights, or the JSON of what `plain_network` measured on the same split; where that has no score
-    of any image, there is no distance.
-
-    Raises:
-        DataError: it has another task or, as weights, other classes; or it was measured on other images.
-        TrainingError: its weights cannot be used.
-    """
-    if plain.is_file():
-        measured = read_figures(plain)
-        scored: Scored = measured["per_image"]
-        asked = {"task": manifest.task, "split": split, "n_images": len(own)}
-        for name, value in asked.items():
-            if measured.get(name) != value:
-                raise DataError(
-                    f"{plain}: expected figures with {name} {value}, got {measured.get(name)}; write them with "
-                    "`python -m hidemia.benchmarks.plain_network --json`, on this split"
-                )
-        found = {name: measured[name] for name in PLAIN_FIGURES if name in measured}
-    else:
-        trips, config = plain_travel(plain, data, split)
-        if list(config.classes) != list(manifest.classes):
-            raise DataError(
-                f"{plain}: expected a plain network for {', '.join(manifest.classes)}, got one for "
-                f"{', '.join(config.classes)}; pass the one trained for this task"
-            )
-        found = plain_figures(trips, config)
-        scored = per_image(trips, config.threshold, config.classes)
-    found = {f"plain_{name}": value for name, value in found.items()}
-    return found | compared(own, scored) if scored else found
 
 
 def trivial(data: Path, split: str, task: str) -> dict[str, float]:

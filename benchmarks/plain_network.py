@@ -13,16 +13,18 @@ import numpy as np
 import torch
 
 from hidemia.benchmarks import metrics
-from hidemia.benchmarks.compare import confidence, per_image, report
+from hidemia.benchmarks.compare import Scored, compared, confidence, per_image, read_figures, report
 from hidemia.benchmarks.evaluate import Trips, load_photo, truth_label, truth_mask
 from hidemia.runtime import photo
+from hidemia.runtime.errors import DataError
+from hidemia.runtime.manifest import Manifest
 from hidemia.training.data import generator
 from hidemia.training.errors import one_line
 from hidemia.training.index import group_of, read_rows
 from hidemia.training.plain import PlainConfig, load_plain, noisy
 
 PROG = "python -m hidemia.benchmarks.plain_network"
-PLAIN_FIGURES = ("dsc", "asd_px", "accuracy", "balanced_accuracy", "auc")
+FIGURES = ("dsc", "asd_px", "accuracy", "balanced_accuracy", "auc")
 """What `plain_figures` gives, of masks or of classes."""
 
 
@@ -65,6 +67,40 @@ def plain_figures(trips: Trips, config: PlainConfig) -> dict[str, float]:
     probabilities, labels = np.stack([found for (found,) in trips.probabilities]), np.array(trips.labels)
     measures = (metrics.accuracy, metrics.balanced_accuracy, metrics.auc)
     return {measure.__name__: measure(probabilities, labels) for measure in measures}
+
+
+def beside(plain: Path, own: Scored, manifest: Manifest, data: Path, split: str) -> dict[str, float]:
+    """The figures of a plain network, by names that begin with ``plain_``, and how far the system is from it.
+
+    ``plain`` names its weights, or the JSON of what `plain_network` measured on the same split; where that has no score
+    of any image, there is no distance.
+
+    Raises:
+        DataError: it has another task or, as weights, other classes; or it was measured on other images.
+        TrainingError: its weights cannot be used.
+    """
+    if plain.is_file():
+        measured = read_figures(plain)
+        scored: Scored = measured["per_image"]
+        asked = {"task": manifest.task, "split": split, "n_images": len(own)}
+        for name, value in asked.items():
+            if measured.get(name) != value:
+                raise DataError(
+                    f"{plain}: expected figures with {name} {value}, got {measured.get(name)}; write them with "
+                    "`python -m hidemia.benchmarks.plain_network --json`, on this split"
+                )
+        found = {name: measured[name] for name in FIGURES if name in measured}
+    else:
+        trips, config = plain_travel(plain, data, split)
+        if list(config.classes) != list(manifest.classes):
+            raise DataError(
+                f"{plain}: expected a plain network for {', '.join(manifest.classes)}, got one for "
+                f"{', '.join(config.classes)}; pass the one trained for this task"
+            )
+        found = plain_figures(trips, config)
+        scored = per_image(trips, config.threshold, config.classes)
+    found = {f"plain_{name}": value for name, value in found.items()}
+    return found | compared(own, scored) if scored else found
 
 
 @one_line(PROG)

@@ -22,7 +22,6 @@ class Story:
         history: Where the training was not what the command alone would do.
         limits: What it has never seen.
         plain: With which options the plain network was trained, which is not always as the model was.
-        plain_commit: The commit that made the plain network that was measured, where the command now makes another.
         split: How the split differs from those that others use, after a semicolon.
     """
 
@@ -36,7 +35,6 @@ class Story:
     history: str
     limits: str
     plain: str = ""
-    plain_commit: str = ""
     split: str = DRAWN
 
 

@@ -37,15 +37,7 @@ class Choice:
     def __init__(self, model: Model, effects: Mapping[Verb, list[Effect]], *kinds: Probes) -> None:
         self.full: dict[Verb, list[str]] = {verb: [] for verb in VERBS}
         self._model, self._effects = model, effects
-        self._kinds: list[tuple[Probes, dict[str, Figures]]] = []  # with the figures in FP32, by engine
-        for probes in kinds:
-            reference: dict[str, Figures] = {}
-            asked = probes
-            for name, runs in model.everywhere.items():
-                reference[name], found = travel(runs, asked, model.threshold)
-                if runs is model.runs:
-                    asked = known(asked, found, model.threshold)
-            self._kinds.append((asked, reference))
+        self._kinds = [_referred(model, probes) for probes in kinds]
 
     def make(self) -> Iterator[str]:
         """Choose; yields a line for each step."""
@@ -97,6 +89,16 @@ class Choice:
             taken += effect.noise
             groups.append(effect.group)
         return groups
+
+
+def _referred(model: Model, probes: Probes) -> tuple[Probes, dict[str, Figures]]:
+    """The trips, what must be found known of each, and their figures in FP32 by engine."""
+    reference: dict[str, Figures] = {}
+    for name, runs in model.everywhere.items():
+        reference[name], found = travel(runs, probes, model.threshold)
+        if runs is model.runs:
+            probes = known(probes, found, model.threshold)
+    return probes, reference
 
 
 def _shares(shares: Mapping[str, float]) -> str:

@@ -44,7 +44,7 @@ def percept_loss(reply: Tensor, cover: Tensor) -> Tensor:
     return F.mse_loss(reply, cover)
 
 
-def unlikeness(reply: Tensor, cover: Tensor) -> Tensor:
+def ssim_loss(reply: Tensor, cover: Tensor) -> Tensor:
     """1 - SSIM of the reply and the cover, (B, 3, H, W) in [0, 1]; 0 where they are equal.
 
     In float32 whatever the precision of training: SSIM takes the difference of squares that are nearly equal.

@@ -29,7 +29,7 @@ from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.guide import Guide
-from hidemia.training.losses import beyond, mia_loss, percept_loss, unlikeness
+from hidemia.training.losses import beyond, mia_loss, percept_loss, ssim_loss
 from hidemia.training.objective import Aids, Losses, Objective, StageConfig
 from hidemia.training.roles import Features
 from hidemia.training.seal import agreement, seal_loss
@@ -167,7 +167,7 @@ class Joint(Objective):
             "reply": pull * beyond(percept_loss(trip.reply, covers), self.config.reply_limit),
         }
         if self.config.reply_ssim:
-            losses["unlike"] = pull * SSIM_SHARE * beyond(unlikeness(trip.reply, covers), 1 - self.config.reply_ssim)
+            losses["ssim"] = pull * SSIM_SHARE * beyond(ssim_loss(trip.reply, covers), 1 - self.config.reply_ssim)
         if self.config.seal_weight:
             hidden = torch.arange(len(sent), device=sent.device) < count
             agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)

@@ -122,11 +122,6 @@ def test_a_card_says_how_its_plain_network_was_measured():
     )
     assert "--covers-per-image 5 \\\n        --plain weights/busi/plain.json \\\n        --json" in beside
     assert "No plain network" not in beside
-    story = dataclasses.replace(STORIES["busi"], plain_commit="1234567")
-    text = " ".join(card(RECIPES["busi"], story, FIGURES | {"plain_dsc": 0.7}, {}, COSTS).split())
-    assert "The plain network was made by commit 1234567, in another way (docs/research.md)." in text
-    story = dataclasses.replace(story, plain_commit="")
-    assert "in another way" not in card(RECIPES["busi"], story, FIGURES | {"plain_dsc": 0.7}, {}, COSTS)
 
 
 def test_a_card_says_how_sure_its_result_is():

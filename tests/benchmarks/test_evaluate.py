@@ -9,7 +9,7 @@ from tests.micro import micro_config
 
 from hidemia.benchmarks import plain_network
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
-from hidemia.benchmarks.command import beside, evaluate
+from hidemia.benchmarks.command import evaluate
 from hidemia.benchmarks.evaluate import Trips, covers_of, figures, scores
 from hidemia.runtime import Client
 from hidemia.runtime.demo.landscape import photo
@@ -138,13 +138,18 @@ def test_beside_the_plain_network(data, tmp_path):
     assert (measured["dsc"], measured["asd_px"]) == (found["plain_dsc"], found["plain_asd_px"])
     scored = found["per_image"]
     own = [Client.load(data / "bundles" / "client").manifest, data / "data", "test"]
-    assert beside(alone, scored, *own) == {name: value for name, value in found.items() if "plain" in name}
+    assert plain_network.beside(alone, scored, *own) == {
+        name: value for name, value in found.items() if "plain" in name
+    }
     alone.write_text(json.dumps(measured | {"per_image": []}))
-    assert beside(alone, scored, *own) == {"plain_dsc": found["plain_dsc"], "plain_asd_px": found["plain_asd_px"]}
+    assert plain_network.beside(alone, scored, *own) == {
+        "plain_dsc": found["plain_dsc"],
+        "plain_asd_px": found["plain_asd_px"],
+    }
     with pytest.raises(DataError, match=r"plain\.json: expected figures with n_images 1, got 2; write them with"):
-        beside(alone, scored[:1], *own)
+        plain_network.beside(alone, scored[:1], *own)
     with pytest.raises(DataError, match=r"plain\.json: expected figures with split val, got test; write them with"):
-        beside(alone, scored, *own[:2], "val")
+        plain_network.beside(alone, scored, *own[:2], "val")
     assert plain_network.main([*call[:1], str(tmp_path), *call[2:]]) == 1
     assert plain_network.main([*call, "--noise", "60"]) == 0
     loud = json.loads(alone.read_text())

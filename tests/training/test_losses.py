@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hidemia.runtime.similarity import ssim
-from hidemia.training.losses import beyond, mia_loss, percept_loss, total_loss, unlikeness
+from hidemia.training.losses import beyond, mia_loss, percept_loss, ssim_loss, total_loss
 
 
 def dice_loss(probabilities: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -62,27 +62,27 @@ def levels(image: torch.Tensor) -> np.ndarray:
     return (image * 255).round().byte().permute(1, 2, 0).numpy()
 
 
-def test_unlikeness_is_what_evaluation_measures() -> None:
+def test_ssim_loss_is_what_evaluation_measures() -> None:
     """It is one less `runtime.similarity.ssim`, which is written without torch."""
     cover = (255 * torch.rand(2, 3, 24, 32)).round() / 255
     reply = ((cover * 255 + 8 * torch.randn(cover.shape)).round().clamp(0, 255)) / 255
     expected = 1 - np.mean([ssim(levels(a), levels(b)) for a, b in zip(reply, cover, strict=True)])
-    assert unlikeness(reply, cover).item() == pytest.approx(expected, abs=2e-5)
-    assert unlikeness(cover, cover).item() == pytest.approx(0, abs=1e-6)
+    assert ssim_loss(reply, cover).item() == pytest.approx(expected, abs=2e-5)
+    assert ssim_loss(cover, cover).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_same_noise_is_more_unlike_where_a_photo_is_flat() -> None:
+def test_the_same_noise_costs_more_ssim_where_a_photo_is_flat() -> None:
     noise, texture = 0.01 * torch.randn(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
     flat = torch.full_like(texture, 0.5)
-    assert unlikeness(flat + noise, flat) > 10 * unlikeness(texture + noise, texture)
+    assert ssim_loss(flat + noise, flat) > 10 * ssim_loss(texture + noise, texture)
 
 
-def test_unlikeness_is_taken_in_float32() -> None:
+def test_ssim_loss_is_taken_in_float32() -> None:
     cover = 0.9 + 0.02 * torch.rand(1, 3, 16, 16)  # in bfloat16, two squares of it are one number or the next
     reply = cover + 0.002 * torch.randn(cover.shape)
-    expected = unlikeness(reply, cover)
+    expected = ssim_loss(reply, cover)
     with torch.autocast("cpu", torch.bfloat16):
-        assert unlikeness(reply, cover).item() == expected.item()
+        assert ssim_loss(reply, cover).item() == expected.item()
 
 
 def test_total_is_weighted() -> None:

@@ -12,7 +12,7 @@ from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import HiderConfig
 from hidemia.training.loop import StageRun
-from hidemia.training.losses import mia_loss, unlikeness
+from hidemia.training.losses import mia_loss, ssim_loss
 from hidemia.training.model import ModelConfig
 from hidemia.training.objective import Aids, Objective, StageConfig
 from hidemia.training.roles import Features
@@ -170,17 +170,17 @@ def test_pull_on_the_reply_rises(make, batch: Batch) -> None:
 
 def test_within_the_limits_there_is_no_pull(make, batch: Batch) -> None:
     losses = make("joint", stego_limit=10.0, reply_limit=10.0, reply_ssim=0.01)(batch, 1.0)
-    assert losses["stego"] == losses["reply"] == losses["unlike"] == 0
+    assert losses["stego"] == losses["reply"] == losses["ssim"] == 0
 
 
 def test_a_hundredth_of_ssim_pulls_as_a_squared_distance_of_1e_4(make, batch: Batch) -> None:
     objective = make("joint", reply_ssim=0.999, reply_weight=11.0)
     losses = objective(batch, 0.25)
     trip = objective.system(batch.secrets, batch.covers)
-    missing = unlikeness(trip.reply, batch.covers) - 0.001
+    missing = ssim_loss(trip.reply, batch.covers) - 0.001
     assert missing > 0
-    torch.testing.assert_close(losses["unlike"], 0.35 * 11 * missing / 100)
-    assert set(make("answer", reply_ssim=0.999)(batch, 0.5)) == NAMES["answer"] | {"unlike"}
+    torch.testing.assert_close(losses["ssim"], 0.35 * 11 * missing / 100)
+    assert set(make("answer", reply_ssim=0.999)(batch, 0.5)) == NAMES["answer"] | {"ssim"}
 
 
 def test_aids() -> None:
