@@ -57,6 +57,7 @@ def table(figures: Figures) -> str:
             ("average surface distance", f"{figures['asd_px']:.1f} px", f"{figures['empty_masks']} empty masks"),
         ]
         control = "Dice; no better than the prior"
+        told = "correlation with the mask; 0 tells nothing"
     else:
         task = [
             (
@@ -72,6 +73,7 @@ def table(figures: Figures) -> str:
             ("AUC", share("auc"), beside("auc")),
         ]
         control = "balanced accuracy; no better than chance"
+        told = "balanced accuracy of the tile that changed most, or least"
     rows = [
         ("stego against cover", f"{figures['stego_psnr_db']:.1f} dB / {share('stego_ssim')}",
          f"worst image {figures['stego_psnr_min_db']:.1f} dB"),
@@ -81,6 +83,7 @@ def table(figures: Figures) -> str:
         ("control: the server sends the stego back", share("control_identity"),
          "Dice; nothing may be found" if figures["task"] == "segmentation" else control),
         ("control: another image's secret", share("control_other"), control),
+        ("control: reply and stego subtracted", share("control_subtraction"), told),
     ]  # fmt: skip
     lines = ["| after the 8-bit PNG, 224x224 | figure | beside it |", "|---|---|---|"]
     return "\n".join(lines + [f"| {name} | {value} | {note} |" for name, value, note in rows])

@@ -116,6 +116,7 @@ def _manifest(
             min_changed_share=config.reply_min_changed_share,
             max_low_change=config.reply_max_low_change,
             min_seal_share=config.reply_min_seal_share,
+            max_seal_strength=config.reply_max_seal_strength,
         )
         if role == "client"
         else None,

@@ -65,14 +65,14 @@ def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) ->
 
     Args:
         integrity: What `check_distance` found.
-        seal: float32 (T, T), agreement of each tile with the pattern, -1..1.
+        seal: float32 (T, T), agreement of each tile with the pattern; trained to 1 at least.
         limits: The manifest's, with a share of tiles that must carry it.
 
     Returns:
-        The same, with the share of tiles that do.
+        The same, with the share of tiles that do, and how strongly all of them do on average.
 
     Raises:
-        ReplyError: Too few do.
+        ReplyError: Too few do, or they carry it more strongly than one analysis writes it.
     """
     least = limits.min_seal_share or 0.0
     share = float(np.mean(seal >= SEALED))
@@ -82,4 +82,10 @@ def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) ->
             f"got {share:.1%}; another model answered, it was altered on the way, or the image is none for this "
             "model: send again once"
         )
-    return dataclasses.replace(integrity, seal_share=share)
+    strength, most = float(np.mean(seal)), limits.max_seal_strength
+    if most is not None and not strength <= most:
+        raise ReplyError(
+            f"reply: expected the seal of this model's analyzer with a strength of {most:.2f} at most, "
+            f"got {strength:.2f}; it was analysed more than once: send again, and see what lies in between"
+        )
+    return dataclasses.replace(integrity, seal_share=share, seal_strength=strength)

@@ -143,12 +143,19 @@ class ReplyLimits(Struct, frozen=True, kw_only=True):
             photo's, or was analysed twice, where the model's replies allow to tell. None in bundles of older exports,
             and where replies hardly change anything.
         min_seal_share: Share of tiles that must carry the seal of this pair's analyzer; None where it writes none.
+        max_seal_strength: Mean strength of that seal; above, it was written more than once. None where none is written,
+            and in bundles of older exports.
     """
 
     min_psnr_db: float
     min_changed_share: Share
     max_low_change: Annotated[float, Meta(gt=0)] | None = None
     min_seal_share: Share | None = None
+    max_seal_strength: Annotated[float, Meta(gt=0)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_seal_strength is not None and self.min_seal_share is None:
+            raise ValueError("Expected max_seal_strength only beside min_seal_share")
 
 
 class Manifest(Struct, frozen=True, kw_only=True):

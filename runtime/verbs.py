@@ -234,6 +234,7 @@ def _json(result: Result) -> bytes:
             "changed_share": round(integrity.changed_share, 6),
             "low_change": round(integrity.low_change, 6),
             "seal_share": None if integrity.seal_share is None else round(integrity.seal_share, 6),
+            "seal_strength": None if integrity.seal_strength is None else round(integrity.seal_strength, 6),
         },
     }
     if result.mask is None:

@@ -12,6 +12,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from monai.losses import DiceLoss, SSIMLoss
 
+WINDOW_PX = 16
+
 
 @functools.cache
 def _dice() -> DiceLoss:
@@ -52,6 +54,25 @@ def ssim_loss(reply: Tensor, cover: Tensor) -> Tensor:
     with torch.autocast(reply.device.type, enabled=False):
         loss: Tensor = _ssim()(reply.float(), cover.float())
     return loss
+
+
+def even_loss(change: Tensor, written: Tensor) -> Tensor:
+    """How far the places of a change tell what is written: squared correlation, 0 to 1, mean over images.
+
+    Both (B, C, H, W), H and W at least `WINDOW_PX`: reply - stego, whose size is looked at, and R(reply) - R(stego),
+    what it says. Each is taken as the mean over windows, since whoever subtracts the photos sees more than a pixel.
+    """
+    with torch.autocast(change.device.type, enabled=False):
+        size, said = _in_windows(change.float().abs()), _in_windows(written.float())
+        together = (size * said).mean(dim=1)
+        loss: Tensor = (together.square() / (size.square().mean(dim=1) * said.square().mean(dim=1) + 1e-20)).mean()
+    return loss
+
+
+def _in_windows(image: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, N): means over colours and overlapping windows, less the mean of all."""
+    means = F.avg_pool2d(image.mean(dim=1, keepdim=True), WINDOW_PX, stride=WINDOW_PX // 2).flatten(1)
+    return means - means.mean(dim=1, keepdim=True)
 
 
 def total_loss(logits: Tensor, truth: Tensor, reply: Tensor, cover: Tensor, beta1: float, beta2: float) -> Tensor:

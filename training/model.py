@@ -38,6 +38,7 @@ class ModelConfig:
     reply_min_changed_share: float = 0.01
     reply_max_low_change: float | None = None
     reply_min_seal_share: float | None = None
+    reply_max_seal_strength: float | None = None
     licence: str = "Apache-2.0"
     intended_use: str = "Research on covert medical image analysis; not a medical device."
     hider: HiderConfig | DeepStegaConfig | HiddenConfig = field(default_factory=HiderConfig)

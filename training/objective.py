@@ -36,6 +36,8 @@ class StageConfig:
         recover_weight: weight of the recovery of the secret, which keeps R an inverse of H.
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
+        even_weight: weight of `losses.even_loss`, by which a reply's change is as strong where nothing is said as where
+            something is; 0 leaves it where it costs least.
         guide_weight: weight of what plain networks see in the bare scan, for `follow`.
         pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
             Stages of one size share them.
@@ -66,6 +68,7 @@ class StageConfig:
     recover_weight: float = 1.0
     reconstruct_weight: float = 10.0
     seal_weight: float = 0.0
+    even_weight: float = 0.0
     guide_weight: float = 1.0
     pool: int = 0
     exchanged: bool = False

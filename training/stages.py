@@ -29,7 +29,7 @@ from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.guide import Guide
-from hidemia.training.losses import beyond, mia_loss, percept_loss, ssim_loss
+from hidemia.training.losses import beyond, even_loss, mia_loss, percept_loss, ssim_loss
 from hidemia.training.objective import Aids, Losses, Objective, StageConfig
 from hidemia.training.roles import Features
 from hidemia.training.seal import agreement, seal_loss
@@ -172,7 +172,11 @@ class Joint(Objective):
             hidden = torch.arange(len(sent), device=sent.device) < count
             agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)
             losses["seal"] = self.config.seal_weight * seal_loss(agreed, hidden)
-        return Trip(*(value[:count] for value in vars(trip).values())), losses
+        trip = Trip(*(value[:count] for value in vars(trip).values()))
+        if self.config.even_weight:
+            said = (trip.recovered - trip.reference).detach()  # what is said is asked for by the task alone
+            losses["even"] = self.config.even_weight * even_loss(trip.reply - trip.stego, said)
+        return trip, losses
 
     def _asked(self, features: Features, batch: Batch) -> Tensor:
         """What is to be read from replies: the truth, or what was judged where that stays as it is.

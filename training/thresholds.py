@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hidemia.training.channel import to_uint8
+from hidemia.training.channel import to_uint8, transmit
 from hidemia.training.data import Scans, read_covers, read_scans_of, scaled, spread
 from hidemia.training.errors import one_line
 from hidemia.training.model import ModelConfig
@@ -32,7 +32,7 @@ CANDIDATES = torch.linspace(0.2, 0.8, 25)
 READABLE = CANDIDATES[4:]  # from 0.3 on: where nothing is written, the differential form says sigmoid(-1) = 0.27
 PROG = "python -m hidemia.training.thresholds"
 MARGIN_DB = 6.0  # below the worst reply of the validation split
-LOW_MARGIN = 0.2  # above the low change of the most changed reply, at least
+MARGIN = 0.2  # above what honest replies reach, at least, of the low change and of the strength of the seal
 MOST_IMAGES = 200
 CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 
@@ -44,22 +44,26 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
     The mask's threshold is the candidate with the best mean Dice. A reply must differ from what was sent in at
     least a quarter of the share of values that the least changed one differs in, and lie at most 6 dB further
     from it than the most changed one. How far the means of its 2x2 px may lie from it: see `low_limit`. The share
-    of its tiles that must carry the seal: see `seal_limit`.
+    of its tiles that must carry the seal: see `seal_limit`. How strongly they may carry it on average: see
+    `strength_limit`.
     """
     system.eval()
     scans = spread(scans, MOST_IMAGES)
-    distances, changes, overlaps, sealed, once, twice = [], [], [], [], [], []
+    distances, changes, overlaps, once, twice = [], [], [], [], []
+    agreed_once, agreed_twice = [], []
     for i in range(len(scans.images)):
         secret = scaled(scans.images[i : i + 1], model.image_size_px)
         cover = scaled(covers[i % len(covers)][None], model.image_size_px)
         trip = system(secret, cover)
         distances.append(psnr_db(trip.reply, trip.stego))
         changes.append((to_uint8(trip.reply) != to_uint8(trip.stego)).double().mean())
+        again = transmit(system.analyzer(trip.reply))
         once.append(low_change(trip.reply, trip.stego))
-        twice.append(low_change(system.analyzer(trip.reply), trip.stego))
+        twice.append(low_change(again, trip.stego))
         if model.seal is not None:
-            agreed = agreement(trip.recovered, trip.reference, system.analyzer.signs)
-            sealed.append((agreed >= SEALED).double().mean().item())
+            signs, recovered = system.analyzer.signs, system.hider.recover(again)
+            agreed_once.append(agreement(trip.recovered, trip.reference, signs))
+            agreed_twice.append(agreement(recovered, trip.reference, signs))
         if scans.masks is not None:
             truth = scaled(scans.masks[i : i + 1], model.image_size_px)[:, 0] > 0.5
             probability = system.head.probabilities(trip.recovered, trip.reference)
@@ -67,13 +71,16 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
     threshold = model.mask_threshold
     if overlaps:
         threshold = READABLE[torch.stack(overlaps).mean(dim=0).argmax()].item()
+    shares = [(agreed >= SEALED).double().mean().item() for agreed in agreed_once]
+    strong_once, strong_twice = ([agreed.mean().item() for agreed in of] for of in (agreed_once, agreed_twice))
     return dataclasses.replace(
         model,
         mask_threshold=round(threshold, 3),
         reply_min_psnr_db=round(torch.cat(distances).min().item() - MARGIN_DB, 1),
         reply_min_changed_share=round(torch.stack(changes).min().item() / 4, 4),
         reply_max_low_change=low_limit(max(once), min(twice)),
-        reply_min_seal_share=seal_limit(min(sealed)) if sealed else None,
+        reply_min_seal_share=seal_limit(min(shares)) if shares else None,
+        reply_max_seal_strength=strength_limit(max(strong_once), min(strong_twice)) if shares else None,
     )
 
 
@@ -83,6 +90,15 @@ def seal_limit(least: float) -> float:
     It lies half way down to what a reply with a quarter cut out still carries, and never below a half.
     """
     return round(max(0.5, (0.75 + least) / 2), 4)
+
+
+def strength_limit(once: float, twice: float) -> float | None:
+    """The limit on the mean agreement with the seal, from the strongest honest reply and the weakest analysed twice.
+
+    It lies half way between them, and where they lie close a fifth above the first, as `low_limit` does. None where no
+    seal was learned.
+    """
+    return round(max((once + twice) / 2, (1 + MARGIN) * once), 3) if once > 0 else None
 
 
 def low_change(reply: Tensor, stego: Tensor) -> float:
@@ -105,7 +121,7 @@ def low_limit(once: float, twice: float) -> float | None:
     rather take a reply that was analysed twice than refuse an honest one, and it still refuses what is no reply. None
     where there was hardly a change to measure.
     """
-    return round(max((once + twice) / 2, (1 + LOW_MARGIN) * once), 3) or None
+    return round(max((once + twice) / 2, (1 + MARGIN) * once), 3) or None
 
 
 @one_line(PROG)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hidemia.benchmarks.attacks import difference
+from hidemia.benchmarks import difference
 from hidemia.benchmarks.attacks.budget import Budget
 from hidemia.benchmarks.attacks.inversion import invert, train_inversion
 from hidemia.benchmarks.attacks.photos import Photos

@@ -149,6 +149,7 @@ def test_a_sealed_reply_says_how_much_of_it_is(tiny, model, server, tmp_path, rn
     tiles = (result.mask > 0).reshape(8, 8, 8, 8).mean(axis=(1, 3))
     assert result.integrity.seal_share == (tiles >= 0.5).mean()
     assert 0.1 < result.integrity.seal_share < 0.5
+    assert result.integrity.seal_strength == pytest.approx(result.probability.mean(), abs=1e-5)
 
 
 def test_a_reply_without_the_seal_is_refused(tiny, model, server, tmp_path, rng):
@@ -163,4 +164,7 @@ def test_a_limit_without_a_seal_is_no_manifest(tiny, model):
     data = manifests.dump(tiny.make_manifest("client", graphs))
     text = data.replace(b'"min_seal_share": null', b'"min_seal_share": 0.5')
     with pytest.raises(BundleError, match="Expected min_seal_share where recover gives a seal, and only there"):
+        manifests.load(text)
+    text = data.replace(b'"max_seal_strength": null', b'"max_seal_strength": 1.5')
+    with pytest.raises(BundleError, match="Expected max_seal_strength only beside min_seal_share"):
         manifests.load(text)

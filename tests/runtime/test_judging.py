@@ -59,10 +59,27 @@ def test_the_share_of_sealed_tiles(sealed, is_one):
     seal[:sealed] = SEALED
     integrity = Integrity(psnr_db=44.0, changed_share=0.5, low_change=0.2)
     if is_one:
-        assert check_seal(integrity, seal.reshape(2, 2), LIMITS) == Integrity(44.0, 0.5, 0.2, sealed / 4)
+        expected = Integrity(44.0, 0.5, 0.2, sealed / 4, pytest.approx(float(seal.mean())))
+        assert check_seal(integrity, seal.reshape(2, 2), LIMITS) == expected
     else:
         with pytest.raises(ReplyError, match=rf"in at least 75\.0% of it, got {sealed / 4:.1%}"):
             check_seal(integrity, seal.reshape(2, 2), LIMITS)
+
+
+def test_a_seal_that_was_written_twice():
+    """Four tiles of 1, 1.5, 1.5 and 2: a mean of 1.5."""
+    integrity, seal = Integrity(44.0, 0.5, 0.2), np.float32([[1.0, 1.5], [1.5, 2.0]])
+    at_most = msgspec.structs.replace(LIMITS, max_seal_strength=1.5)
+    assert check_seal(integrity, seal, at_most) == Integrity(44.0, 0.5, 0.2, 1.0, 1.5)
+    less = msgspec.structs.replace(LIMITS, max_seal_strength=1.4)
+    with pytest.raises(ReplyError, match=r"a strength of 1\.40 at most, got 1\.50; it was analysed more than once"):
+        check_seal(integrity, seal, less)
+
+
+def test_a_tile_that_is_no_number_is_no_strength_within_a_limit():
+    seal = np.float32([[1.0, 1.0], [1.0, np.nan]])
+    with pytest.raises(ReplyError, match="got nan"):
+        check_seal(Integrity(44.0, 0.5, 0.2), seal, msgspec.structs.replace(LIMITS, max_seal_strength=1.5))
 
 
 def test_a_seal_that_is_no_number_is_none():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hidemia.runtime.similarity import ssim
-from hidemia.training.losses import beyond, mia_loss, percept_loss, ssim_loss, total_loss
+from hidemia.training.losses import WINDOW_PX, beyond, even_loss, mia_loss, percept_loss, ssim_loss, total_loss
 
 
 def dice_loss(probabilities: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -98,3 +98,37 @@ def test_beyond_pulls_only_outside() -> None:
     torch.testing.assert_close(excess, torch.tensor([0, 0, 2e-5]))
     excess.sum().backward()
     assert distance.grad.tolist() == [0, 0, 1]
+
+
+def in_windows(values: list[list[float]], sign: float = 1.0) -> torch.Tensor:
+    """(1, 1, H, W): each value fills a square as wide as half a window."""
+    return sign * torch.tensor(values)[None, None].repeat_interleave(WINDOW_PX // 2, 2).repeat_interleave(
+        WINDOW_PX // 2, 3
+    )
+
+
+def test_a_change_where_something_is_said_tells_it_by_hand() -> None:
+    # Windows cover two squares a side: means of the change 1, 2, 3 and of what is said 0, 1, 0 (times 4) give
+    # covariance 0; moved to 0, 0, 1 they give deviations (-1, 0, 1) and (-1, -1, 2) / 3, so 9 / (2 * 6).
+    change = in_windows([[0, 2, 2, 4], [0, 2, 2, 4]])
+    assert even_loss(change, in_windows([[0, 0, 2, -2], [0, 0, 2, -2]])).item() == pytest.approx(0, abs=1e-6)
+    assert even_loss(change, in_windows([[0, 0, 0, 2], [0, 0, 0, 2]])).item() == pytest.approx(0.75)
+
+
+def test_only_how_strong_a_change_is_counts_and_not_its_direction_nor_its_scale() -> None:
+    change = torch.rand(2, 3, 64, 64) * torch.tensor([0.1, 1.0]).repeat_interleave(32).view(1, 1, 1, 64)
+    said = torch.tensor([0.0, 1.0]).repeat_interleave(32).view(1, 1, 1, 64).expand(2, 3, 64, 64)
+    signs = torch.where(torch.rand_like(change) < 0.5, -1.0, 1.0)
+    loss = even_loss(change, said)
+    assert loss > 0.9
+    torch.testing.assert_close(even_loss(0.01 * signs * change, -5 * said), loss)
+
+
+def test_an_even_change_tells_nothing_whatever_is_said() -> None:
+    said = torch.randn(2, 3, 64, 64)
+    assert even_loss(torch.full((2, 3, 64, 64), -0.3), said) < 1e-6
+    change = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    loss = even_loss(change, said[:1])
+    loss.backward()
+    assert loss == 0
+    assert change.grad.isfinite().all()

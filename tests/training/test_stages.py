@@ -12,7 +12,7 @@ from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import HiderConfig
 from hidemia.training.loop import StageRun
-from hidemia.training.losses import mia_loss, ssim_loss
+from hidemia.training.losses import even_loss, mia_loss, ssim_loss
 from hidemia.training.model import ModelConfig
 from hidemia.training.objective import Aids, Objective, StageConfig
 from hidemia.training.roles import Features
@@ -181,6 +181,29 @@ def test_a_hundredth_of_ssim_pulls_as_a_squared_distance_of_1e_4(make, batch: Ba
     assert missing > 0
     torch.testing.assert_close(losses["ssim"], 0.35 * 11 * missing / 100)
     assert set(make("answer", reply_ssim=0.999)(batch, 0.5)) == NAMES["answer"] | {"ssim"}
+
+
+@pytest.mark.parametrize("classes", [None, 2])
+def test_a_change_is_held_even_where_something_is_hidden(classes: int | None, make, batch: Batch) -> None:
+    """By the trips of the secrets alone: what is written into a photo that hides nothing says nothing."""
+    losses = make("joint", classes, even_weight=3.0, blank=1).eval()(batch, 0.5)
+    objective = make("joint", classes, even_weight=3.0).eval()
+    trip = objective.system(batch.secrets, batch.covers)
+    expected = 3 * even_loss(trip.reply - trip.stego, trip.recovered - trip.reference)
+    assert expected > 0
+    torch.testing.assert_close(losses["even"], expected)
+    torch.testing.assert_close(objective(batch, 0.5)["even"], expected)
+    assert set(make("answer", even_weight=3.0)(batch, 0.5)) == NAMES["answer"] | {"even"}
+
+
+def test_an_even_change_is_not_bought_by_saying_less(make, batch: Batch) -> None:
+    """What is said is the task's alone: R of what was sent, which the change has no part in, gets no gradient."""
+    objective = make("joint", even_weight=3.0)
+    trip = objective.system(batch.secrets, batch.covers)
+    recovered = trip.recovered.detach().requires_grad_()
+    objective.system.answer = lambda *_: dataclasses.replace(trip, recovered=recovered)
+    (gradient,) = torch.autograd.grad(objective(batch, 0.5)["even"], recovered, allow_unused=True)
+    assert gradient is None
 
 
 def test_aids() -> None:

@@ -12,8 +12,17 @@ from hidemia.training.channel import to_uint8, transmit
 from hidemia.training.data import Scans, scaled
 from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.model import ModelConfig
+from hidemia.training.seal import agreement
 from hidemia.training.system import Trip
-from hidemia.training.thresholds import MARGIN_DB, READABLE, low_limit, main, seal_limit, with_thresholds
+from hidemia.training.thresholds import (
+    MARGIN_DB,
+    READABLE,
+    low_limit,
+    main,
+    seal_limit,
+    strength_limit,
+    with_thresholds,
+)
 from hidemia.training.weights import load_weights, save_weights
 
 MODEL = ModelConfig("m", image_size_px=32, form="printed")
@@ -98,6 +107,12 @@ def test_the_limit_of_the_seal_lies_between_a_whole_reply_and_one_with_a_quarter
     assert seal_limit(0.1) == 0.5
 
 
+def test_the_limit_of_the_seals_strength_lies_between_once_and_twice():
+    assert strength_limit(1.6, 2.4) == pytest.approx(2.0)
+    assert strength_limit(1.5, 1.6) == strength_limit(1.5, 1.0) == pytest.approx(1.8)
+    assert strength_limit(-0.1, 1.0) is None  # nothing was learned
+
+
 def test_the_limit_of_low_changes_by_hand() -> None:
     """Once, at the most: 2 levels in 1 of the 16 rows of 2x2 px. Twice, at the least: 1.5 in one row, 1 elsewhere."""
     config = with_thresholds(Canned(SegmentationHead("printed")), MODEL, scans(200, (2, 2, 1)), COVERS)
@@ -122,15 +137,26 @@ def test_the_runtime_measures_what_the_limit_was_set_with() -> None:
     secrets = scans(200, (2, 250))
     dark = COVERS[:1].clone()
     dark[:, :, :9] = 3  # changes here may be clipped, and do not count
-    once, twice = [], []
+    once, twice, strong_once, strong_twice = [], [], [], []
+
+    def strength(photo: torch.Tensor, stego: torch.Tensor) -> float:
+        found = (system.hider.recover(to_uint8(sent) / 255) for sent in (photo, stego))
+        return agreement(*found, system.analyzer.signs).mean().item()
+
     with torch.no_grad():
         for image in secrets.images:
             stego = transmit(system.hider.hide(scaled(image[None], 64), scaled(dark, 64)))
             reply = transmit(system.analyzer(stego))
-            photos = [to_uint8(photo)[0].permute(1, 2, 0).numpy() for photo in (stego, reply, system.analyzer(reply))]
+            again = system.analyzer(reply)
+            strong_once.append(strength(reply, stego))
+            strong_twice.append(strength(again, stego))
+            photos = [to_uint8(photo)[0].permute(1, 2, 0).numpy() for photo in (stego, reply, again)]
             once.append(similarity.low_change(photos[1], photos[0]))
             twice.append(similarity.low_change(photos[2], photos[0]))
-    assert with_thresholds(system, model, secrets, dark).reply_max_low_change == low_limit(max(once), min(twice))
+    config = with_thresholds(system, model, secrets, dark)
+    assert config.reply_max_low_change == low_limit(max(once), min(twice))
+    assert max(strong_once) > 0
+    assert config.reply_max_seal_strength == strength_limit(max(strong_once), min(strong_twice))
 
 
 def test_limits_set_anew(scans_folder: Path, covers_folder: Path, tmp_path: Path, capsys) -> None:

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hidemia.benchmarks.attacks import difference, exposures, inversion
+from hidemia.benchmarks import difference
+from hidemia.benchmarks.attacks import exposures, inversion
 from hidemia.benchmarks.attacks.budget import QUICK
 from hidemia.benchmarks.attacks.photos import Photos
 from hidemia.benchmarks.attacks.sources import Sources

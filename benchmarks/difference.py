@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hidemia.benchmarks.attacks.sources import Image
 from hidemia.benchmarks.metrics import dice
+from hidemia.training.heads import TILES
 
 SMOOTH_PX = 5.0
 LEVELS = 101  # thresholds that are tried on val
 
+Image = NDArray[np.uint8]
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -20,6 +21,12 @@ def changed(a: Image, b: Image) -> Map:
     """How much two photos differ around each pixel: (S, S, 3) uint8 twice -> (S, S), grey levels, smoothed."""
     apart = np.abs(a.astype(np.float32) - b).mean(axis=2)
     return np.asarray(cv2.GaussianBlur(apart, (0, 0), SMOOTH_PX), dtype=np.float32)
+
+
+def in_tiles(apart: Map, classes: int) -> Map:
+    """Means over the tiles in which classes are written, row by row: (S, S) -> (classes,)."""
+    means = cv2.resize(apart, (TILES, TILES), interpolation=cv2.INTER_AREA)
+    return np.asarray(means.ravel()[:classes], dtype=np.float32)
 
 
 def signed(a: Image, b: Image) -> Map:
