@@ -69,6 +69,15 @@ def even_loss(change: Tensor, written: Tensor) -> Tensor:
     return loss
 
 
+def stray_loss(recovered: Tensor) -> Tensor:
+    """How far what R finds strays outside [-1, 2], on average; 0 within. (B, C, H, W).
+
+    A differential logit of 20 is reached within, and couplings amplify exponentially: a few values of -278, in one
+    photo of four, had made an explosion of a stage that went well.
+    """
+    return F.relu((recovered.float() - 0.5).abs() - 1.5).mean()
+
+
 def _in_windows(image: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, N): means over colours and overlapping windows, less the mean of all."""
     means = F.avg_pool2d(image.mean(dim=1, keepdim=True), WINDOW_PX, stride=WINDOW_PX // 2).flatten(1)

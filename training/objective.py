@@ -38,6 +38,7 @@ class StageConfig:
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
         even_weight: weight of `losses.even_loss`, by which a reply's change is as strong where nothing is said as where
             something is; 0 leaves it where it costs least.
+        stray_weight: weight of `losses.stray_loss`, which keeps what R finds in a reply near a picture's range.
         guide_weight: weight of what plain networks see in the bare scan, for `follow`.
         pool: images that are hidden once, before the first step, where the hider is finished; 0 hides in every step.
             Stages of one size share them.
@@ -69,6 +70,7 @@ class StageConfig:
     reconstruct_weight: float = 10.0
     seal_weight: float = 0.0
     even_weight: float = 0.0
+    stray_weight: float = 0.0
     guide_weight: float = 1.0
     pool: int = 0
     exchanged: bool = False

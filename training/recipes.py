@@ -94,7 +94,7 @@ UNSEEN = replace(
 )  # fmt: skip
 # What subtracts the stego from the reply shall not see where something is said; and a photo with nothing in it be told
 # more surely.
-EVEN = replace(UNSEEN, even_weight=2.0, seal_weight=2.0, blank=2)
+EVEN = replace(UNSEEN, steps=400, even_weight=2.0, stray_weight=5.0, seal_weight=2.0, blank=2)
 
 # On a hider that is finished an analyzer alone has to learn: one of plain convolutions, which learns first
 # (docs/tables.md, Table 4), from photos that do not keep their scans, because those are soon known by heart. In the end
@@ -207,7 +207,7 @@ SKIN = Recipe(
         replace(WRITE, pool=10752),
         replace(LAST_JOINT, steps=400, recover_weight=100.0),
         replace(UNSEEN, steps=400, frozen_verdict=True, seal_weight=2.0),
-        replace(EVEN, steps=400, frozen_verdict=True),
+        replace(EVEN, frozen_verdict=True),
     ),
     start="kvasir",
     balanced=0.5,

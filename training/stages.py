@@ -29,7 +29,7 @@ from hidemia.training.analyzer import Analyzer
 from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.guide import Guide
-from hidemia.training.losses import beyond, even_loss, mia_loss, percept_loss, ssim_loss
+from hidemia.training.losses import beyond, even_loss, mia_loss, percept_loss, ssim_loss, stray_loss
 from hidemia.training.objective import Aids, Losses, Objective, StageConfig
 from hidemia.training.roles import Features
 from hidemia.training.seal import agreement, seal_loss
@@ -172,6 +172,8 @@ class Joint(Objective):
             hidden = torch.arange(len(sent), device=sent.device) < count
             agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)
             losses["seal"] = self.config.seal_weight * seal_loss(agreed, hidden)
+        if self.config.stray_weight:
+            losses["stray"] = self.config.stray_weight * stray_loss(trip.recovered)
         trip = Trip(*(value[:count] for value in vars(trip).values()))
         if self.config.even_weight:
             said = (trip.recovered - trip.reference).detach()  # what is said is asked for by the task alone

@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from hidemia.runtime.similarity import ssim
-from hidemia.training.losses import WINDOW_PX, beyond, even_loss, mia_loss, percept_loss, ssim_loss, total_loss
+from hidemia.training.losses import (
+    WINDOW_PX,
+    beyond,
+    even_loss,
+    mia_loss,
+    percept_loss,
+    ssim_loss,
+    stray_loss,
+    total_loss,
+)
 
 
 def dice_loss(probabilities: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -132,3 +141,11 @@ def test_an_even_change_tells_nothing_whatever_is_said() -> None:
     loss.backward()
     assert loss == 0
     assert change.grad.isfinite().all()
+
+
+def test_what_strays_by_hand() -> None:
+    found = torch.tensor([-1.0, 0.0, 1.0, 2.0, -3.0, 4.0, 0.5, 0.5], requires_grad=True)
+    loss = stray_loss(found.view(1, 2, 2, 2))
+    assert loss.item() == pytest.approx((2 + 2) / 8)
+    loss.backward()
+    torch.testing.assert_close(found.grad, torch.tensor([0.0, 0, 0, 0, -1, 1, 0, 0]) / 8)

@@ -196,6 +196,21 @@ def test_a_change_is_held_even_where_something_is_hidden(classes: int | None, ma
     assert set(make("answer", even_weight=3.0)(batch, 0.5)) == NAMES["answer"] | {"even"}
 
 
+@pytest.mark.parametrize("name", ["joint", "answer"])
+def test_what_strays_is_found_in_all_replies(name: str, make, batch: Batch) -> None:
+    """Also in that to a photo that hides nothing."""
+    objective = make(name, stray_weight=5.0, blank=1).eval()
+    with torch.no_grad():
+        for parameter in objective.system.hider.parameters():
+            parameter.mul_(3)
+        objective.system.analyzer.heads["ll"].bias.fill_(9.0)
+        sent = torch.cat([objective.system.hider.hide(batch.secrets, batch.covers), batch.covers[:1]])
+        found = objective.system.answer(transmit(sent), transmit(objective.system.analyzer(transmit(sent)))).recovered
+    outside = (found - found.clamp(-1, 2)).abs().mean()
+    assert outside > 0
+    torch.testing.assert_close(objective(batch, 0.5)["stray"], 5 * outside, rtol=1e-3, atol=0)
+
+
 def test_an_even_change_is_not_bought_by_saying_less(make, batch: Batch) -> None:
     """What is said is the task's alone: R of what was sent, which the change has no part in, gets no gradient."""
     objective = make("joint", even_weight=3.0)
