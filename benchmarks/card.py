@@ -57,7 +57,7 @@ def table(figures: Figures) -> str:
             ("average surface distance", f"{figures['asd_px']:.1f} px", f"{figures['empty_masks']} empty masks"),
         ]
         control = "Dice; no better than the prior"
-        told = "correlation with the mask; 0 tells nothing"
+        told = f"correlation with the mask or its inverse; with another image's {share('subtraction_other')}"
     else:
         task = [
             (
@@ -83,7 +83,7 @@ def table(figures: Figures) -> str:
         ("control: the server sends the stego back", share("control_identity"),
          "Dice; nothing may be found" if figures["task"] == "segmentation" else control),
         ("control: another image's secret", share("control_other"), control),
-        ("control: reply and stego subtracted", share("control_subtraction"), told),
+        ("what subtracting reply and stego tells", share("subtraction"), told),
     ]  # fmt: skip
     lines = ["| after the 8-bit PNG, 224x224 | figure | beside it |", "|---|---|---|"]
     return "\n".join(lines + [f"| {name} | {value} | {note} |" for name, value, note in rows])

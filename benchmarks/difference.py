@@ -23,10 +23,9 @@ def changed(a: Image, b: Image) -> Map:
     return np.asarray(cv2.GaussianBlur(apart, (0, 0), SMOOTH_PX), dtype=np.float32)
 
 
-def in_tiles(apart: Map, classes: int) -> Map:
-    """Means over the tiles in which classes are written, row by row: (S, S) -> (classes,)."""
-    means = cv2.resize(apart, (TILES, TILES), interpolation=cv2.INTER_AREA)
-    return np.asarray(means.ravel()[:classes], dtype=np.float32)
+def in_tiles(apart: Map) -> Map:
+    """Means over the tiles in which classes are written, row by row: (S, S) -> (9,)."""
+    return np.asarray(cv2.resize(apart, (TILES, TILES), interpolation=cv2.INTER_AREA).ravel(), dtype=np.float32)
 
 
 def signed(a: Image, b: Image) -> Map:

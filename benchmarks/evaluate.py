@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.benchmarks import difference, metrics
+from hidemia.benchmarks.difference import Image
 from hidemia.runtime import Client, Server, photo, png, similarity
 from hidemia.runtime.errors import DataError
 from hidemia.training.errors import DatasetError
+from hidemia.training.heads import TILES
 from hidemia.training.index import group_of, photo_rows, read_rows
 from hidemia.training.reading import Row, read_mask
-
-Image = NDArray[np.uint8]
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Trips:
     masks: list[list[NDArray[np.bool_]]] = field(default_factory=list)
     probabilities: list[list[NDArray[np.float32]]] = field(default_factory=list)
     identity: list[NDArray[np.float32]] = field(default_factory=list)  # R(stego, stego): no analysis happened
-    apart: list[list[NDArray[np.float32]]] = field(default_factory=list)  # see `difference.changed`
+    apart: list[list[NDArray[np.float32]]] = field(default_factory=list)  # `difference.changed`; for classes in tiles
     stego_psnr_db: list[float] = field(default_factory=list)
     stego_ssim: list[float] = field(default_factory=list)
     reply_psnr_db: list[float] = field(default_factory=list)
@@ -78,7 +78,8 @@ def travel(
             stego = png.decode(png.encode(client.hide(secret, cover)))
             reply = png.decode(png.encode(server.analyze(stego)))
             probabilities.append(client.probability(reply, sent=stego))
-            apart.append(difference.changed(stego, reply))
+            change = difference.changed(stego, reply)
+            apart.append(difference.in_tiles(change) if threshold is None else change)
             trips.stego_psnr_db.append(similarity.psnr(stego, cover))
             trips.stego_ssim.append(similarity.ssim(stego, cover))
             trips.reply_psnr_db.append(similarity.psnr(reply, cover))
@@ -92,12 +93,13 @@ def travel(
 
 
 def figures(trips: Trips, threshold: float | None) -> dict[str, float | int | str]:
-    """The figures of a split: both photos against the cover, the task, and its controls; ratios in 0..1.
+    """The figures of a split: both photos against the cover, the task, and its controls; all but dB in 0..1.
 
     ``control_identity`` is the task's figure when the server answers with the stego itself, ``control_other`` when
-    the photo carried another image's secret. Both must be no better than knowing nothing. ``control_subtraction`` is
-    what whoever has stego and reply sees by subtracting them, without a network: how far the places that changed follow
-    the mask, as a correlation; for classes, the balanced accuracy of naming the one whose tile changed most, or least.
+    the photo carried another image's secret. Both must be no better than knowing nothing. ``subtraction`` is what
+    whoever has stego and reply learns by subtracting them, without a network: how far the places that changed follow
+    the mask or its inverse, as a correlation, and ``subtraction_other`` the mask of another image; for classes in
+    tiles, the balanced accuracy of naming the one whose tile changed most, or of that which changed least, if better.
     """
     images = len(trips.probabilities)
     found: dict[str, float | int | str] = {
@@ -132,8 +134,12 @@ def _segmented(trips: Trips, threshold: float) -> dict[str, float | int | str]:
         rows = zip(trips.masks, truths, strict=True)
         return float(np.mean([np.mean([measure(mask, truth) for mask in masks]) for masks, truth in rows]))
 
-    found = zip(trips.apart, trips.truths, strict=True)
-    subtracted = [np.mean([difference.correlation(one, truth) for one in own]) for own, truth in found]
+    def follows(shift: int = 0) -> float:
+        truths = trips.truths[shift:] + trips.truths[:shift]
+        rows = zip(trips.apart, truths, strict=True)
+        found = [[abs(difference.correlation(one, truth)) for one in own] for own, truth in rows]
+        return float(np.mean(found))
+
     unanswered = zip(trips.identity, trips.truths, strict=True)
     return {
         "dsc": mean(metrics.dice),
@@ -141,7 +147,8 @@ def _segmented(trips: Trips, threshold: float) -> dict[str, float | int | str]:
         "empty_masks": sum(not mask.any() for masks in trips.masks for mask in masks),
         "control_identity": float(np.mean([metrics.dice(p >= threshold, truth) for p, truth in unanswered])),
         "control_other": mean(metrics.dice, shift=1),
-        "control_subtraction": float(np.mean(subtracted)),
+        "subtraction": follows(),
+        "subtraction_other": follows(shift=1),
     }
 
 
@@ -150,26 +157,25 @@ def _classified(trips: Trips) -> dict[str, float | int | str]:
     # Rows often lie class by class: the neighbour would have the same label.
     others = labels[np.random.default_rng(0).permutation(len(labels))]
     columns = [np.stack(column) for column in zip(*trips.probabilities, strict=True)]  # one (N, K) per cover
-    tiles = [
-        np.stack([difference.in_tiles(one, columns[0].shape[1]) for one in own])
-        for own in zip(*trips.apart, strict=True)
-    ]
 
     def mean(measure: Callable[[NDArray[np.float32], NDArray[np.int64]], float], truth: NDArray[np.int64]) -> float:
         return float(np.mean([measure(column, truth) for column in columns]))
 
-    def named(sign: int) -> float:
-        """How well the tile that changed most, by a sign of 1, or least tells the class."""
-        return float(np.mean([metrics.balanced_accuracy(sign * column, labels) for column in tiles]))
-
-    return {
+    found = {
         "accuracy": mean(metrics.accuracy, labels),
         "balanced_accuracy": mean(metrics.balanced_accuracy, labels),
         "auc": mean(metrics.auc, labels),
         "control_identity": metrics.balanced_accuracy(np.stack(trips.identity), labels),
         "control_other": mean(metrics.balanced_accuracy, others),
-        "control_subtraction": max(named(1), named(-1)),
     }
+    classes = columns[0].shape[1]
+    if classes <= TILES * TILES:
+        tiles = [np.stack(column)[:, :classes] for column in zip(*trips.apart, strict=True)]
+        most, least = (
+            float(np.mean([metrics.balanced_accuracy(sign * column, labels) for column in tiles])) for sign in (1, -1)
+        )
+        found["subtraction"] = max(most, least)
+    return found
 
 
 def load_photo(path: Path) -> Image:

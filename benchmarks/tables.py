@@ -98,7 +98,10 @@ def attention(model: Model, budget: Budget) -> Rows:
 
 
 def hiders(model: Model, budget: Budget) -> Rows:
-    """Table 7: hiders under the same analyzer, and both ways to distil LightIH; ``hidemia`` learned in our order."""
+    """Table 7: hiders under the same analyzer, and both ways to distil LightIH.
+
+    ``hidemia`` stands beside them: LightIH and the analyzer in our order, hider and analyzer together.
+    """
     rows: Rows = {}
     for name in paper.HIDERS:
         config = dataclasses.replace(model, name=f"hidemia-{name}", hider=HIDERS[name], analyzer=AnalyzerConfig())

@@ -105,8 +105,8 @@ class Client:
 
         Raises:
             ImageError: An image has another shape or dtype.
-            ReplyError: The reply equals what was sent, lies too far from it, or lacks the analyzer's seal: it is no
-                answer to this photo.
+            ReplyError: The reply equals what was sent, lies too far from it, or lacks the analyzer's seal or carries it
+                too strongly: it is no answer to this photo, or was analysed again.
             EngineError: The engine failed.
         """
         check_photo(reply, "reply", self.image_size_px)

@@ -75,7 +75,7 @@ def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) ->
         ReplyError: Too few do, or they carry it more strongly than one analysis writes it.
     """
     least = limits.min_seal_share or 0.0
-    share = float(np.mean(seal >= SEALED))
+    share = float(np.mean(seal >= SEALED)) if np.isfinite(seal).all() else 0.0
     if share < least:
         raise ReplyError(
             f"reply: expected the seal of this model's analyzer in at least {least:.1%} of it, "
@@ -83,9 +83,9 @@ def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) ->
             "model: send again once"
         )
     strength, most = float(np.mean(seal)), limits.max_seal_strength
-    if most is not None and not strength <= most:
+    if most is not None and strength > most:
         raise ReplyError(
-            f"reply: expected the seal of this model's analyzer with a strength of {most:.2f} at most, "
-            f"got {strength:.2f}; it was analysed more than once: send again, and see what lies in between"
+            f"reply: expected the seal of this model's analyzer with a strength of {most:.3f} at most, "
+            f"got {strength:.3f}; it was analysed more than once: send again, and see what lies in between"
         )
     return dataclasses.replace(integrity, seal_share=share, seal_strength=strength)

@@ -140,8 +140,8 @@ class ReplyLimits(Struct, frozen=True, kw_only=True):
         min_psnr_db: Reply against sent; below, it is not an answer to this photo.
         min_changed_share: Share of uint8 values that must differ; below, nobody analysed it.
         max_low_change: Root mean square change of the means of 2x2 px, in levels; above, it was altered, is another
-            photo's, or was analysed twice, where the model's replies allow to tell. None in bundles of older exports,
-            and where replies hardly change anything.
+            photo's, or was analysed more than once, where that shows there. None in bundles of older exports, and where
+            replies hardly change anything.
         min_seal_share: Share of tiles that must carry the seal of this pair's analyzer; None where it writes none.
         max_seal_strength: Mean strength of that seal; above, it was written more than once. None where none is written,
             and in bundles of older exports.
@@ -155,7 +155,7 @@ class ReplyLimits(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.max_seal_strength is not None and self.min_seal_share is None:
-            raise ValueError("Expected max_seal_strength only beside min_seal_share")
+            raise ValueError("Expected max_seal_strength only beside min_seal_share, got it alone")
 
 
 class Manifest(Struct, frozen=True, kw_only=True):

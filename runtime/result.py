@@ -31,8 +31,8 @@ class Integrity:
         low_change: Root mean square change of the means of 2x2 px, in levels.
         seal_share: Share of the reply's tiles that carry the seal of this pair's analyzer, 0..1; None where the
             model writes none. Below 1 but within the limit, part of the reply was damaged.
-        seal_strength: How strongly its tiles carry the seal, on average: 1 or a little more as trained, about twice as
-            much where the reply was analysed twice; None where the model writes none.
+        seal_strength: How strongly its tiles carry the seal, on average: at least 1 as trained, and more where the
+            reply was analysed again; None where the model writes none.
     """
 
     psnr_db: float

@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from monai.losses import DiceLoss, SSIMLoss
 
-WINDOW_PX = 16
+WINDOW_PX = 16  # as wide as what `hidemia.benchmarks.difference` smooths by, a Gaussian of 5 px
 
 
 @functools.cache
@@ -59,8 +59,10 @@ def ssim_loss(reply: Tensor, cover: Tensor) -> Tensor:
 def even_loss(change: Tensor, written: Tensor) -> Tensor:
     """How far the places of a change tell what is written: squared correlation, 0 to 1, mean over images.
 
-    Both (B, C, H, W), H and W at least `WINDOW_PX`: reply - stego, whose size is looked at, and R(reply) - R(stego),
-    what it says. Each is taken as the mean over windows, since whoever subtracts the photos sees more than a pixel.
+    Both (B, C, H, W), H and W at least 1.5 times `WINDOW_PX`: reply - stego, whose size is looked at, and
+    R(reply) - R(stego), what it says. Each is taken as the mean over windows, since whoever subtracts the photos sees
+    more than a pixel; what lies beyond the last whole window is left out. 0 where either is the same everywhere. Values
+    that do not change at all get no gradient.
     """
     with torch.autocast(change.device.type, enabled=False):
         size, said = _in_windows(change.float().abs()), _in_windows(written.float())
@@ -72,8 +74,8 @@ def even_loss(change: Tensor, written: Tensor) -> Tensor:
 def stray_loss(recovered: Tensor) -> Tensor:
     """How far what R finds strays outside [-1, 2], on average; 0 within. (B, C, H, W).
 
-    A differential logit of 20 is reached within, and couplings amplify exponentially: a few values of -278, in one
-    photo of four, had made an explosion of a stage that went well.
+    Differential logits of 19 and -21 lie within, whatever the scan. Couplings amplify exponentially: a few values can
+    come to hundreds, and then so does the task's loss.
     """
     return F.relu((recovered.float() - 0.5).abs() - 1.5).mean()
 

@@ -92,8 +92,8 @@ UNSEEN = replace(
     LAST_JOINT, steps=500, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False, reply_limit=3.2e-5,
     reply_ssim=0.989, reply_weight=20000.0,
 )  # fmt: skip
-# What subtracts the stego from the reply shall not see where something is said; and a photo with nothing in it be told
-# more surely.
+# Whoever subtracts the stego from the reply shall not see where something is said. Photos with nothing in them are told
+# more surely, and what R finds is kept from straying.
 EVEN = replace(UNSEEN, steps=400, even_weight=2.0, stray_weight=5.0, seal_weight=2.0, blank=2)
 
 # On a hider that is finished an analyzer alone has to learn: one of plain convolutions, which learns first
@@ -176,7 +176,7 @@ KVASIR = Recipe(
         ),
         replace(LAST_JOINT, steps=400, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False),
         UNSEEN,
-        EVEN,
+        replace(EVEN, steps=500, stray_weight=0.0),
     ),
     hider_of="busi-s",
     upright=False,

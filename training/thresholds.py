@@ -95,10 +95,10 @@ def seal_limit(least: float) -> float:
 def strength_limit(once: float, twice: float) -> float | None:
     """The limit on the mean agreement with the seal, from the strongest honest reply and the weakest analysed twice.
 
-    It lies half way between them, and where they lie close a fifth above the first, as `low_limit` does. None where no
-    seal was learned.
+    It lies half way between them, and where they lie close a fifth above the first, as `low_limit` does. None where not
+    even the first agrees: a manifest takes no limit of 0.
     """
-    return round(max((once + twice) / 2, (1 + MARGIN) * once), 3) if once > 0 else None
+    return (round(max((once + twice) / 2, (1 + MARGIN) * once), 3) or None) if once > 0 else None
 
 
 def low_change(reply: Tensor, stego: Tensor) -> float:

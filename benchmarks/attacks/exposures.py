@@ -114,22 +114,27 @@ def subtracted(sources: Mapping[str, Sources], photos: Mapping[str, Photos]) -> 
 
 
 def _of_result(sources: Mapping[str, Sources], photos: Mapping[str, Photos]) -> Exposure:
-    """Where reply and stego differ, against the mask."""
+    """Where reply and stego differ most, or where val says so least, against the mask."""
     maps, truths = {}, {}
     for split in ("val", "test"):
         maps[split] = _maps(difference.changed, photos[split].stegos[0], photos[split].replies[0])
         truths[split] = masks_of(sources[split])[: len(maps[split])]  # type: ignore[index]
-    level = difference.best_level(maps["val"], truths["val"])
-    truth = truths["test"]
+    either = [{split: sign * found for split, found in maps.items()} for sign in (1, -1)]
+    levels = [difference.best_level(maps["val"], truths["val"]) for maps in either]
+    by_val = [
+        difference.outlined(maps["val"], truths["val"], level) for maps, level in zip(either, levels, strict=True)
+    ]
+    better = int(by_val[1] > by_val[0])
+    maps, level, truth = either[better], levels[better], truths["test"]
     return Exposure(
         attack="|stego - reply|, smoothed",
         reveals="result",
         figures={
-            "correlation": _mean(difference.correlation, maps["test"], truth),
+            "|correlation|": _mean(_size, maps["test"], truth),
             "Dice": difference.outlined(maps["test"], truth, level),
         },
         beside={
-            "correlation": _mean(difference.correlation, maps["test"], np.roll(truth, 1, axis=0)),
+            "|correlation|": _mean(_size, maps["test"], np.roll(truth, 1, axis=0)),
             "Dice": prior(sources),
         },
     )

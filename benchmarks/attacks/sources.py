@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hidemia.benchmarks.difference import Image
 from hidemia.benchmarks.evaluate import load_photo, truth_mask
 from hidemia.runtime import photo, png
 from hidemia.runtime.errors import DataError
 from hidemia.training.index import photo_rows, read_rows
 
 SPLITS = ("train", "val", "test")
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ CLASSES = {
     "task": "classification", "n_images": 10, "covers_per_image": 1, "stego_psnr_db": 45.0, "stego_ssim": 0.99,
     "stego_psnr_min_db": 43.0, "reply_psnr_db": 41.0, "reply_ssim": 0.97, "reply_psnr_min_db": 40.0,
     "accuracy": 0.712, "balanced_accuracy": 0.512, "auc": 0.888, "control_identity": 0.143, "control_other": 0.15,
-    "control_subtraction": 0.2,
+    "subtraction": 0.2,
     "nearest_thumbnail": 0.662, "nearest_thumbnail_balanced": 0.213, "majority": 0.67,
 }  # fmt: skip
 

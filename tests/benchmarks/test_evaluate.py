@@ -23,7 +23,7 @@ from hidemia.training.plain import PlainConfig, save_plain
 KEYS = {
     "task", "n_images", "covers_per_image", "stego_psnr_db", "stego_psnr_min_db", "stego_ssim", "reply_psnr_db",
     "reply_psnr_min_db", "reply_ssim", "dsc", "asd_px", "control_identity", "control_other",
-    "control_subtraction",
+    "subtraction", "subtraction_other",
 }  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_figures_by_hand():
         masks=[[full, left], [left, none]],
         probabilities=[[full.astype(np.float32)] * 2] * 2,
         identity=[none.astype(np.float32), left.astype(np.float32)],
-        apart=[[ramp, -ramp], [ramp, flat]],
+        apart=[[ramp, -ramp], [-ramp, flat]],
         stego_psnr_db=[40.0, 42.0, 44.0, 46.0],
         stego_ssim=[0.9, 1.0, 0.9, 1.0],
         reply_psnr_db=[30.0, 30.0, 30.0, 50.0],
@@ -52,7 +52,9 @@ def test_figures_by_hand():
     assert found["dsc"] == pytest.approx(((1 + 2 / 3) / 2 + (1 + 0) / 2) / 2)
     assert found["control_other"] == pytest.approx(((2 / 3 + 1) / 2 + (2 / 3 + 0) / 2) / 2)
     assert found["control_identity"] == pytest.approx((0 + 1) / 2)
-    assert found["control_subtraction"] == pytest.approx(((0 + 0) / 2 + (1 + 0) / 2) / 2)  # a full mask has no places
+    # Of the left column in the second image 1, backwards, and 0; a full mask is everywhere, and follows nothing.
+    assert found["subtraction"] == pytest.approx(((0 + 0) / 2 + (1 + 0) / 2) / 2)
+    assert found["subtraction_other"] == pytest.approx(((1 + 1) / 2 + (0 + 0) / 2) / 2)
     assert (found["stego_psnr_db"], found["stego_psnr_min_db"]) == (43.0, 40.0)
     assert (found["reply_psnr_db"], found["reply_psnr_min_db"]) == (35.0, 30.0)
     assert found["empty_masks"] == 1
@@ -61,8 +63,7 @@ def test_figures_by_hand():
 
 def test_figures_of_a_classifier():
     right, wrong = np.array([0.9, 0.1], np.float32), np.array([0.2, 0.8], np.float32)
-    first, second = np.zeros((9, 9), np.float32), np.zeros((9, 9), np.float32)
-    first[:3, :3] = second[:3, 3:6] = 1  # the tiles of the first and the second class
+    first, second = np.float32([1] + [0] * 8), np.float32([0, 1] + [0] * 7)  # where it changed: the tile of a class
     trips = Trips(
         labels=[0, 1], probabilities=[[right, right], [wrong, right]], identity=[right, right],
         apart=[[first, second], [first, first]],
@@ -71,7 +72,7 @@ def test_figures_of_a_classifier():
     found = figures(trips, None)
     assert found["accuracy"] == pytest.approx(0.75)
     assert found["control_identity"] == pytest.approx(0.5)
-    assert found["control_subtraction"] == pytest.approx((0.5 + 1) / 2)  # by the tile that changed least
+    assert found["subtraction"] == pytest.approx((0.5 + 1) / 2)  # by the tile that changed least
     assert "dsc" not in found
 
 
@@ -118,7 +119,7 @@ def test_another_image_may_be_of_another_class():
     sure = [np.array([1.0, 0.0] if label == 0 else [0.0, 1.0], np.float32) for label in labels]
     trips = Trips(
         labels=labels, probabilities=[[one] for one in sure], identity=sure,
-        apart=[[np.zeros((9, 9), np.float32)]] * 100, stego_psnr_db=[40.0], stego_ssim=[1.0],
+        apart=[[np.zeros(9, np.float32)]] * 100, stego_psnr_db=[40.0], stego_ssim=[1.0],
         reply_psnr_db=[40.0], reply_ssim=[1.0],
     )  # fmt: skip
     found = figures(trips, None)

@@ -17,6 +17,7 @@ from hidemia.export.probes import real, simulated
 from hidemia.runtime import Client, Server
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.errors import ExportError
+from hidemia.runtime.manifest import ReplyLimits
 from hidemia.training.analyzer import AnalyzerConfig
 from hidemia.training.errors import TrainingError
 from hidemia.training.heads import GridMean
@@ -56,6 +57,16 @@ def test_an_analyzer_of_plain_convolutions_has_one_graph_for_every_batch(tmp_pat
     expected = pixels_out(kept.analyzer(pixels_in(torch.from_numpy(first)[None])).clamp(0, 1))[0].numpy()
     assert np.abs(both[0].astype(int) - alone).max() <= 1
     assert np.abs(alone.astype(int) - expected).max() <= 1
+
+
+def test_a_client_gets_the_limits_that_training_set(tmp_path):
+    limits = {"min_psnr_db": 31.5, "min_changed_share": 0.02, "max_low_change": 0.4, "min_seal_share": 0.8,
+              "max_seal_strength": 1.9}  # fmt: skip
+    config = micro_config(**{f"reply_{name}": value for name, value in limits.items()})
+    save_weights(micro_system(config), config, tmp_path / "weights")
+    export_model(tmp_path / "weights", tmp_path / "out", simulated(2, 64), public_key=True, precisions=["fp32"])
+    got = Bundle.open(tmp_path / "out" / "client", "client").manifest.reply_limits
+    assert got == ReplyLimits(**limits)
 
 
 def test_manifests_agree(bundles):

@@ -248,7 +248,7 @@ def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
     return Model(folder / "client", folder / "server")
 
 
-def seal_model(model: Model, folder: Path, min_seal_share: float) -> Path:
+def seal_model(model: Model, folder: Path, min_seal_share: float, max_seal_strength: float | None = None) -> Path:
     """Write a client bundle whose recover also gives a seal: the mean probability of each 8x8 px tile."""
     manifest = manifests.load((model.client / manifests.FILE_NAME).read_bytes())
     hide, recover = manifest.graphs
@@ -265,7 +265,9 @@ def seal_model(model: Model, folder: Path, min_seal_share: float) -> Path:
     data = graph.SerializeToString()
     outputs = [*recover.outputs, tensor("seal", "float32", ["batch", 8, 8])]
     recover = graph_entry("recover", data, recover.inputs, outputs)
-    limits = ReplyLimits(min_psnr_db=30.0, min_changed_share=0.01, min_seal_share=min_seal_share)
+    limits = ReplyLimits(
+        min_psnr_db=30.0, min_changed_share=0.01, min_seal_share=min_seal_share, max_seal_strength=max_seal_strength
+    )
     (folder / hide.path).write_bytes((model.client / hide.path).read_bytes())
     (folder / recover.path).write_bytes(data)
     changed = make_manifest("client", [hide, recover], reply_limits=limits)

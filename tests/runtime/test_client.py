@@ -159,6 +159,13 @@ def test_a_reply_without_the_seal_is_refused(tiny, model, server, tmp_path, rng)
             client.recover(server.analyze(stego), sent=stego)
 
 
+def test_a_reply_with_too_strong_a_seal_is_refused(tiny, model, server, tmp_path, rng):
+    with Client.load(tiny.seal(model, tmp_path, 0.1, 0.15), engine=EngineSettings(threads=1)) as client:
+        stego = client.hide(tiny.secret(), tiny.photo(rng))
+        with pytest.raises(ReplyError, match=r"with a strength of 0\.150 at most, got 0\.\d{3}; it was analysed more"):
+            client.recover(server.analyze(stego), sent=stego)
+
+
 def test_a_limit_without_a_seal_is_no_manifest(tiny, model):
     graphs = manifests.load((model.client / "manifest.json").read_bytes()).graphs
     data = manifests.dump(tiny.make_manifest("client", graphs))
@@ -166,5 +173,5 @@ def test_a_limit_without_a_seal_is_no_manifest(tiny, model):
     with pytest.raises(BundleError, match="Expected min_seal_share where recover gives a seal, and only there"):
         manifests.load(text)
     text = data.replace(b'"max_seal_strength": null', b'"max_seal_strength": 1.5')
-    with pytest.raises(BundleError, match="Expected max_seal_strength only beside min_seal_share"):
+    with pytest.raises(BundleError, match="Expected max_seal_strength only beside min_seal_share, got it alone"):
         manifests.load(text)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 
+import msgspec
 import pytest
 
 from hidemia.runtime import BundleError
@@ -165,6 +166,16 @@ def test_a_bundle_of_an_older_export_has_no_limit_on_low_changes(content):
     content["reply_limits"]["max_low_change"] = 0
     with pytest.raises(BundleError, match=r"Expected `float` > 0"):
         manifests.load(encode(content))
+
+
+def test_a_bundle_of_an_older_export_has_no_limit_on_the_seal_s_strength():
+    limits = manifests.ReplyLimits(min_psnr_db=30.0, min_changed_share=0.01, min_seal_share=0.8, max_seal_strength=1.5)
+    assert msgspec.convert(msgspec.to_builtins(limits), manifests.ReplyLimits) == limits
+    older = msgspec.to_builtins(limits)
+    del older["max_seal_strength"]
+    assert msgspec.convert(older, manifests.ReplyLimits).max_seal_strength is None
+    with pytest.raises(msgspec.ValidationError, match=r"Expected `float` > 0"):
+        msgspec.convert(older | {"max_seal_strength": 0}, manifests.ReplyLimits)
 
 
 def test_segmentation_needs_a_threshold(content):

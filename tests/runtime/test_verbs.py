@@ -65,7 +65,7 @@ def test_json(walked, hidemia):
     assert 0.1 < content["mask_share"] < 0.3
     assert content["integrity"]["psnr_db"] > 40
     assert 0 < content["integrity"]["low_change"] < 3
-    assert content["integrity"]["seal_share"] is None  # this model writes none
+    assert content["integrity"]["seal_share"] is content["integrity"]["seal_strength"] is None  # this model writes none
     first = (walked / "result.json").read_bytes()
     hidemia(f"{RECOVER} result.json")
     assert (walked / "result.json").read_bytes() == first
@@ -75,7 +75,9 @@ def test_json_says_how_sure_it_is(walked, hidemia, tiny, model):
     (walked / "sealed").mkdir(mode=0o700)
     tiny.seal(model, walked / "sealed", 0.1)
     assert hidemia(f"{RECOVER.replace('--client client', '--client sealed')} result.json") == (0, [])
-    assert 0.1 < json.loads((walked / "result.json").read_text())["integrity"]["seal_share"] < 0.5
+    integrity = json.loads((walked / "result.json").read_text())["integrity"]
+    assert 0.1 < integrity["seal_share"] < 0.5
+    assert 0.1 < integrity["seal_strength"] < 0.5
 
 
 def test_classification(walked, hidemia, tiny):

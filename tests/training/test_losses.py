@@ -109,22 +109,21 @@ def test_beyond_pulls_only_outside() -> None:
     assert distance.grad.tolist() == [0, 0, 1]
 
 
-def in_windows(values: list[list[float]], sign: float = 1.0) -> torch.Tensor:
+def in_windows(values: list[list[float]]) -> torch.Tensor:
     """(1, 1, H, W): each value fills a square as wide as half a window."""
-    return sign * torch.tensor(values)[None, None].repeat_interleave(WINDOW_PX // 2, 2).repeat_interleave(
-        WINDOW_PX // 2, 3
-    )
+    return torch.tensor(values)[None, None].repeat_interleave(WINDOW_PX // 2, 2).repeat_interleave(WINDOW_PX // 2, 3)
 
 
 def test_a_change_where_something_is_said_tells_it_by_hand() -> None:
-    # Windows cover two squares a side: means of the change 1, 2, 3 and of what is said 0, 1, 0 (times 4) give
-    # covariance 0; moved to 0, 0, 1 they give deviations (-1, 0, 1) and (-1, -1, 2) / 3, so 9 / (2 * 6).
+    # Windows cover two squares a side. Means of the change 1, 2, 3 and of what is said 0, 1, 0 give a covariance of 0;
+    # 0, 0, 1 in its place gives deviations of (-1, 0, 1) and (-1, -1, 2) / 3, so (3 / 3)^2 / (2 * 6 / 9).
     change = in_windows([[0, 2, 2, 4], [0, 2, 2, 4]])
     assert even_loss(change, in_windows([[0, 0, 2, -2], [0, 0, 2, -2]])).item() == pytest.approx(0, abs=1e-6)
     assert even_loss(change, in_windows([[0, 0, 0, 2], [0, 0, 0, 2]])).item() == pytest.approx(0.75)
 
 
 def test_only_how_strong_a_change_is_counts_and_not_its_direction_nor_its_scale() -> None:
+    torch.manual_seed(0)
     change = torch.rand(2, 3, 64, 64) * torch.tensor([0.1, 1.0]).repeat_interleave(32).view(1, 1, 1, 64)
     said = torch.tensor([0.0, 1.0]).repeat_interleave(32).view(1, 1, 1, 64).expand(2, 3, 64, 64)
     signs = torch.where(torch.rand_like(change) < 0.5, -1.0, 1.0)
@@ -134,6 +133,7 @@ def test_only_how_strong_a_change_is_counts_and_not_its_direction_nor_its_scale(
 
 
 def test_an_even_change_tells_nothing_whatever_is_said() -> None:
+    torch.manual_seed(0)
     said = torch.randn(2, 3, 64, 64)
     assert even_loss(torch.full((2, 3, 64, 64), -0.3), said) < 1e-6
     change = torch.zeros(1, 3, 64, 64, requires_grad=True)

@@ -212,13 +212,12 @@ def test_what_strays_is_found_in_all_replies(name: str, make, batch: Batch) -> N
 
 
 def test_an_even_change_is_not_bought_by_saying_less(make, batch: Batch) -> None:
-    """What is said is the task's alone: R of what was sent, which the change has no part in, gets no gradient."""
+    """What is said is the task's alone: neither R(reply) nor R(stego) gets a gradient."""
     objective = make("joint", even_weight=3.0)
     trip = objective.system(batch.secrets, batch.covers)
-    recovered = trip.recovered.detach().requires_grad_()
-    objective.system.answer = lambda *_: dataclasses.replace(trip, recovered=recovered)
-    (gradient,) = torch.autograd.grad(objective(batch, 0.5)["even"], recovered, allow_unused=True)
-    assert gradient is None
+    found = [recovered.detach().requires_grad_() for recovered in (trip.recovered, trip.reference)]
+    objective.system.answer = lambda *_: dataclasses.replace(trip, recovered=found[0], reference=found[1])
+    assert torch.autograd.grad(objective(batch, 0.5)["even"], found, allow_unused=True) == (None, None)
 
 
 def test_aids() -> None:

@@ -8,6 +8,9 @@ from tests.micro import micro_config, micro_system
 from torch import nn
 
 from hidemia.runtime import similarity
+from hidemia.runtime.judging import check_seal
+from hidemia.runtime.manifest import ReplyLimits
+from hidemia.runtime.result import Integrity
 from hidemia.training.channel import to_uint8, transmit
 from hidemia.training.data import Scans, scaled
 from hidemia.training.heads import ClassificationHead, SegmentationHead
@@ -110,7 +113,7 @@ def test_the_limit_of_the_seal_lies_between_a_whole_reply_and_one_with_a_quarter
 def test_the_limit_of_the_seals_strength_lies_between_once_and_twice():
     assert strength_limit(1.6, 2.4) == pytest.approx(2.0)
     assert strength_limit(1.5, 1.6) == strength_limit(1.5, 1.0) == pytest.approx(1.8)
-    assert strength_limit(-0.1, 1.0) is None  # nothing was learned
+    assert strength_limit(-0.1, 1.0) is strength_limit(1e-4, 2e-4) is None  # nothing agrees
 
 
 def test_the_limit_of_low_changes_by_hand() -> None:
@@ -141,7 +144,9 @@ def test_the_runtime_measures_what_the_limit_was_set_with() -> None:
 
     def strength(photo: torch.Tensor, stego: torch.Tensor) -> float:
         found = (system.hider.recover(to_uint8(sent) / 255) for sent in (photo, stego))
-        return agreement(*found, system.analyzer.signs).mean().item()
+        seal = agreement(*found, system.analyzer.signs)[0].numpy()
+        any_seal = ReplyLimits(min_psnr_db=0.0, min_changed_share=0.0, min_seal_share=0.0)
+        return check_seal(Integrity(40.0, 0.5, 0.2), seal, any_seal).seal_strength
 
     with torch.no_grad():
         for image in secrets.images:
