@@ -33,6 +33,7 @@ READABLE = CANDIDATES[4:]  # from 0.3 on: where nothing is written, the differen
 PROG = "python -m hidemia.training.thresholds"
 MARGIN_DB = 6.0  # below the worst reply of the validation split
 MARGIN = 0.2  # above what honest replies reach, at least, of the low change and of the strength of the seal
+SEAL_MARGIN = 0.05  # below the share of sealed tiles of honest replies, at least
 MOST_IMAGES = 200
 CLIPPED_LEVELS = 8  # of black or white: an answer moves hardly a value by more
 
@@ -50,7 +51,7 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
     system.eval()
     scans = spread(scans, MOST_IMAGES)
     distances, changes, overlaps, once, twice = [], [], [], [], []
-    agreed_once, agreed_twice = [], []
+    seals: list[list[Tensor]] = []
     for i in range(len(scans.images)):
         secret = scaled(scans.images[i : i + 1], model.image_size_px)
         cover = scaled(covers[i % len(covers)][None], model.image_size_px)
@@ -61,9 +62,9 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         once.append(low_change(trip.reply, trip.stego))
         twice.append(low_change(again, trip.stego))
         if model.seal is not None:
-            signs, recovered = system.analyzer.signs, system.hider.recover(again)
-            agreed_once.append(agreement(trip.recovered, trip.reference, signs))
-            agreed_twice.append(agreement(recovered, trip.reference, signs))
+            photos = (trip.reply, again, cut(trip.reply, cover))
+            recovered = (system.hider.recover(photo) for photo in photos)
+            seals.append([agreement(found, trip.reference, system.analyzer.signs) for found in recovered])
         if scans.masks is not None:
             truth = scaled(scans.masks[i : i + 1], model.image_size_px)[:, 0] > 0.5
             probability = system.head.probabilities(trip.recovered, trip.reference)
@@ -71,25 +72,45 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
     threshold = model.mask_threshold
     if overlaps:
         threshold = READABLE[torch.stack(overlaps).mean(dim=0).argmax()].item()
-    shares = [(agreed >= SEALED).double().mean().item() for agreed in agreed_once]
-    strong_once, strong_twice = ([agreed.mean().item() for agreed in of] for of in (agreed_once, agreed_twice))
+    share, strength = seal_limits(seals) if seals else (None, None)
     return dataclasses.replace(
         model,
         mask_threshold=round(threshold, 3),
         reply_min_psnr_db=round(torch.cat(distances).min().item() - MARGIN_DB, 1),
         reply_min_changed_share=round(torch.stack(changes).min().item() / 4, 4),
         reply_max_low_change=low_limit(max(once), min(twice)),
-        reply_min_seal_share=seal_limit(min(shares)) if shares else None,
-        reply_max_seal_strength=strength_limit(max(strong_once), min(strong_twice)) if shares else None,
+        reply_min_seal_share=share,
+        reply_max_seal_strength=strength,
     )
 
 
-def seal_limit(least: float) -> float:
-    """The share of tiles that must carry the seal, from that of the least sealed honest reply; both in 0..1.
+def cut(reply: Tensor, cover: Tensor) -> Tensor:
+    """A reply that lost a quarter: the cover in a square at its middle, half as high and wide; both (1, 3, H, W)."""
+    height, width = reply.shape[2] // 4, reply.shape[3] // 4
+    damaged = reply.clone()
+    damaged[:, :, height:-height, width:-width] = cover[:, :, height:-height, width:-width]
+    return damaged
 
-    It lies half way down to what a reply with a quarter cut out still carries, and never below a half.
+
+def seal_limits(seals: list[list[Tensor]]) -> tuple[float, float | None]:
+    """The limits on the share of sealed tiles and on their strength.
+
+    From the agreement, (1, 8, 8), of each honest reply, of it analysed twice, and of what is left when it is `cut`.
     """
-    return round(max(0.5, (0.75 + least) / 2), 4)
+    shares = torch.stack([torch.stack([(agreed >= SEALED).double().mean() for agreed in row]) for row in seals])
+    strengths = torch.stack([torch.stack([agreed.mean() for agreed in row]) for row in seals])
+    return (
+        seal_limit(shares[:, 0].min().item(), shares[:, 2].max().item()),
+        strength_limit(strengths[:, 0].max().item(), strengths[:, 1].min().item()),
+    )
+
+
+def seal_limit(whole: float, partial: float) -> float:
+    """The share of tiles that must carry the seal, from the least sealed honest reply and the most sealed `cut` one.
+
+    It lies half way between them, but at least a twentieth below the first, and never below a half.
+    """
+    return round(max(0.5, min((whole + partial) / 2, (1 - SEAL_MARGIN) * whole)), 4)
 
 
 def strength_limit(once: float, twice: float) -> float | None:

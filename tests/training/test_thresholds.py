@@ -20,6 +20,7 @@ from hidemia.training.system import Trip
 from hidemia.training.thresholds import (
     MARGIN_DB,
     READABLE,
+    cut,
     low_limit,
     main,
     seal_limit,
@@ -106,8 +107,17 @@ def test_nothing_else_is_touched() -> None:
 
 
 def test_the_limit_of_the_seal_lies_between_a_whole_reply_and_one_with_a_quarter_cut_out():
-    assert seal_limit(0.9) == pytest.approx(0.825)
-    assert seal_limit(0.1) == 0.5
+    assert seal_limit(0.9, 0.75) == pytest.approx(0.825)
+    assert seal_limit(1.0, 0.96) == seal_limit(1.0, 1.0) == pytest.approx(0.95)  # an honest one is taken
+    assert seal_limit(0.4, 0.1) == 0.5
+
+
+def test_a_quarter_is_cut_out_by_hand():
+    reply, cover = torch.ones(1, 3, 4, 8), torch.zeros(1, 3, 4, 8)
+    expected = torch.ones(4, 8)
+    expected[1:3, 2:6] = 0
+    assert torch.equal(cut(reply, cover), expected.expand(1, 3, 4, 8))
+    assert reply.min() == 1  # what was given stays
 
 
 def test_the_limit_of_the_seals_strength_lies_between_once_and_twice():
