@@ -10,6 +10,7 @@ from hidemia.benchmarks.metrics import dice
 from hidemia.training.heads import TILES
 
 SMOOTH_PX = 5.0
+FINE_PX = 1.0
 LEVELS = 101  # thresholds that are tried on val
 
 Image = NDArray[np.uint8]
@@ -19,8 +20,22 @@ Mask = NDArray[np.bool_]
 
 def changed(a: Image, b: Image) -> Map:
     """How much two photos differ around each pixel: (S, S, 3) uint8 twice -> (S, S), grey levels, smoothed."""
-    apart = np.abs(a.astype(np.float32) - b).mean(axis=2)
-    return np.asarray(cv2.GaussianBlur(apart, (0, 0), SMOOTH_PX), dtype=np.float32)
+    return _smoothed(np.abs(a.astype(np.float32) - b).mean(axis=2), SMOOTH_PX)
+
+
+def moved(a: Image, b: Image, colour: int) -> Map:
+    """By how much more of a colour, 0 to 2, a photo has around each pixel: grey levels, smoothed; else as `changed`."""
+    return _smoothed(a[..., colour].astype(np.float32) - b[..., colour], SMOOTH_PX)
+
+
+def grained(a: Image, b: Image) -> Map:
+    """How strong the finest detail of what two photos differ by is around each pixel; else as `changed`."""
+    apart = signed(a, b)
+    return _smoothed(np.abs(apart - _smoothed(apart, FINE_PX)), SMOOTH_PX)
+
+
+def _smoothed(image: Map, sigma_px: float) -> Map:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), dtype=np.float32)
 
 
 def in_tiles(apart: Map) -> Map:

@@ -97,9 +97,10 @@ def figures(trips: Trips, threshold: float | None) -> dict[str, float | int | st
 
     ``control_identity`` is the task's figure when the server answers with the stego itself, ``control_other`` when
     the photo carried another image's secret. Both must be no better than knowing nothing. ``subtraction`` is what
-    whoever has stego and reply learns by subtracting them, without a network: how far the places that changed follow
-    the mask or its inverse, as a correlation, and ``subtraction_other`` the mask of another image; for classes in
-    tiles, the balanced accuracy of naming the one whose tile changed most, or of that which changed least, if better.
+    whoever has stego and reply learns from how strongly they differ, without a network: how far the places that changed
+    follow the mask or its inverse, as a correlation, and ``subtraction_other`` the mask of another image; for classes
+    in tiles, the balanced accuracy of naming the one whose tile changed most, or of that which changed least, if
+    better. `hidemia.benchmarks.attacks` looks at more than strength.
     """
     images = len(trips.probabilities)
     found: dict[str, float | int | str] = {

@@ -68,7 +68,7 @@ STORIES = {
             "(`--start` them with `--first-stage 5`), in bfloat16 on one core of an AMD EPYC with AVX-512, an hour "
             "beside other work. Stage 8 went on from the rounded weights of stage 7, those of commit b194f36, in "
             "bfloat16 on one core of an AMD EPYC (Zen 5), 20 minutes beside other work; so did stage 9 from those of "
-            "commit 6888438, 25 minutes."
+            "commit 6888438, 20 minutes."
         ),
         limits=BUSI_LIMITS,
         plain="--rate 1e-3",
@@ -129,8 +129,8 @@ STORIES = {
             "commit 2bc6c94 and had the shares of training taken off their verdict, in a run of their own, on one core "
             "of an AMD EPYC (Zen 5), an hour and a quarter beside other work; stage 7 had 2,600 steps to begin with, "
             "and was lengthened when 1,400 were done. Stage 10 went on from the rounded weights of stage 9, those of "
-            "commit b194f36, on such a core, 20 minutes beside other work, and so did stage 11 from those of commit "
-            "6888438. The plain network that it follows is the one it is compared with."
+            "commit b194f36, on such a core, 20 minutes beside other work. The plain network that it follows is the "
+            "one it is compared with."
         ),
         limits=(
             "What it gives as probabilities is as if all kinds were equally frequent, which is not how likely a "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -16,6 +17,13 @@ from hidemia.benchmarks.report.document import Exposure
 from hidemia.runtime import similarity
 
 Opener = Callable[[Image], Image]  # photos -> what a recover network takes out of them, both (N, S, S, 3)
+
+VIEWS: dict[str, tuple[Callable[[Image, Image], difference.Map], ...]] = {
+    "|stego - reply|, smoothed": (difference.changed,),
+    "stego - reply in one colour, smoothed": tuple(partial(difference.moved, colour=colour) for colour in range(3)),
+    "fine detail of stego - reply, smoothed": (difference.grained,),
+}
+"""What can be looked at of a difference without a network, and the maps of each, of which val chooses."""
 
 
 @dataclass(frozen=True)
@@ -109,32 +117,31 @@ def subtracted(sources: Mapping[str, Sources], photos: Mapping[str, Photos]) -> 
         reused = _maps(difference.signed, stegos, test.stegos[1])
         found.append(_of_secret("two stegos of one cover, subtracted", reused, apart, "difference of the secrets"))
     if sources["test"].masks is not None:
-        found.append(_of_result(sources, photos))
+        found.extend(_of_result(view, sources, photos) for view in VIEWS)
     return found
 
 
-def _of_result(sources: Mapping[str, Sources], photos: Mapping[str, Photos]) -> Exposure:
-    """Where reply and stego differ most, or where val says so least, against the mask."""
-    maps, truths = {}, {}
-    for split in ("val", "test"):
-        maps[split] = _maps(difference.changed, photos[split].stegos[0], photos[split].replies[0])
-        truths[split] = masks_of(sources[split])[: len(maps[split])]  # type: ignore[index]
-    either = [{split: sign * found for split, found in maps.items()} for sign in (1, -1)]
-    levels = [difference.best_level(maps["val"], truths["val"]) for maps in either]
-    by_val = [
-        difference.outlined(maps["val"], truths["val"], level) for maps, level in zip(either, levels, strict=True)
-    ]
-    better = int(by_val[1] > by_val[0])
-    maps, level, truth = either[better], levels[better], truths["test"]
+def _of_result(view: str, sources: Mapping[str, Sources], photos: Mapping[str, Photos]) -> Exposure:
+    """One view of what reply and stego differ by, against the mask: the map of it, and the side of a level, by val."""
+    truths = {split: masks_of(sources[split])[: len(photos[split].stegos[0])] for split in ("val", "test")}  # type: ignore[index]
+    best, shown, level = -1.0, np.zeros(0, np.float32), 0.0
+    for make in VIEWS[view]:
+        for sign in (1, -1):
+            val, test = (sign * _maps(make, photos[split].stegos[0], photos[split].replies[0]) for split in truths)
+            cut = difference.best_level(val, truths["val"])
+            overlap = difference.outlined(val, truths["val"], cut)
+            if overlap > best:
+                best, shown, level = overlap, test, cut
+    truth = truths["test"]
     return Exposure(
-        attack="|stego - reply|, smoothed",
+        attack=view,
         reveals="result",
         figures={
-            "|correlation|": _mean(_size, maps["test"], truth),
-            "Dice": difference.outlined(maps["test"], truth, level),
+            "|correlation|": _mean(_size, shown, truth),
+            "Dice": difference.outlined(shown, truth, level),
         },
         beside={
-            "|correlation|": _mean(_size, maps["test"], np.roll(truth, 1, axis=0)),
+            "|correlation|": _mean(_size, shown, np.roll(truth, 1, axis=0)),
             "Dice": prior(sources),
         },
     )

@@ -45,6 +45,8 @@ def test_what_subtraction_shows_when_a_hider_only_adds(world):
     outline = found["|stego - reply|, smoothed"]
     assert outline.figures["Dice"] > 0.8 > outline.beside["Dice"]
     assert outline.figures["|correlation|"] > 0.8 > outline.beside["|correlation|"]
+    assert found["stego - reply in one colour, smoothed"].figures["Dice"] > 0.8
+    assert found["fine detail of stego - reply, smoothed"].figures["Dice"] < 0.8
 
 
 def test_what_changes_least_outlines_as_well():
@@ -119,6 +121,22 @@ def test_the_inversion_network_reads_a_change_of_two_levels_between_photos():
     found = inversion.invert(network, seen)
     assert found.shape == truth.shape
     assert difference.outlined(found[..., 0].astype(np.float32), truth[..., 0], 127.5) > 0.9
+
+
+def test_colour_and_grain_tell_a_change_that_is_as_strong_everywhere():
+    """Red moved up and blue down in the left half, and the other way in the right; or a chequer in the left half."""
+    photo, chequer = np.full((64, 64, 3), 100, np.uint8), np.indices((64, 64)).sum(axis=0) % 2
+    mask = np.arange(64) < 32
+    coloured = np.where(mask[None, :, None], (2, 0, -2), (-2, 0, 2)) + photo
+    red, green, blue = (difference.moved(coloured, photo, colour) for colour in range(3))
+    truth = np.broadcast_to(mask, (64, 64))
+    assert difference.correlation(red, truth) > 0.9
+    assert difference.correlation(blue, truth) < -0.9
+    assert not green.any()
+    assert np.ptp(difference.changed(coloured, photo)) < 1e-4
+    fine = np.where(mask[None, :, None], 2 * (2 * chequer - 1)[..., None], 2) + photo  # all of it 2 levels away
+    assert difference.correlation(difference.grained(fine, photo), truth) > 0.9
+    assert np.ptp(difference.changed(fine, photo)) < 1e-4
 
 
 def test_correlation_by_hand():
