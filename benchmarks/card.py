@@ -73,7 +73,7 @@ def table(figures: Figures) -> str:
             ("AUC", share("auc"), beside("auc")),
         ]
         control = "balanced accuracy; no better than chance"
-        told = "balanced accuracy of the tile that changed most, or least"
+        told = "balanced accuracy of the tile that changed most, or least; compare the controls"
     rows = [
         ("stego against cover", f"{figures['stego_psnr_db']:.1f} dB / {share('stego_ssim')}",
          f"worst image {figures['stego_psnr_min_db']:.1f} dB"),
