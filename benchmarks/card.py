@@ -83,8 +83,9 @@ def table(figures: Figures) -> str:
         ("control: the server sends the stego back", share("control_identity"),
          "Dice; nothing may be found" if figures["task"] == "segmentation" else control),
         ("control: another image's secret", share("control_other"), control),
-        ("what the strength of reply - stego tells", share("subtraction"), told),
     ]  # fmt: skip
+    if "subtraction" in figures:
+        rows.append(("what the strength of reply - stego tells", share("subtraction"), told))
     lines = ["| after the 8-bit PNG, 224x224 | figure | beside it |", "|---|---|---|"]
     return "\n".join(lines + [f"| {name} | {value} | {note} |" for name, value, note in rows])
 

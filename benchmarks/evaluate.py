@@ -93,14 +93,14 @@ def travel(
 
 
 def figures(trips: Trips, threshold: float | None) -> dict[str, float | int | str]:
-    """The figures of a split: both photos against the cover, the task, and its controls; all but dB in 0..1.
+    """The figures of a split: both photos against the cover, the task, and its controls; shares in 0..1.
 
     ``control_identity`` is the task's figure when the server answers with the stego itself, ``control_other`` when
     the photo carried another image's secret. Both must be no better than knowing nothing. ``subtraction`` is what
     whoever has stego and reply learns from how strongly they differ, without a network: how far the places that changed
     follow the mask or its inverse, as a correlation, and ``subtraction_other`` the mask of another image; for classes
     in tiles, the balanced accuracy of naming the one whose tile changed most, or of that which changed least, if
-    better. `hidemia.benchmarks.attacks` looks at more than strength.
+    better on the images measured. `hidemia.benchmarks.attacks` looks at more than strength.
     """
     images = len(trips.probabilities)
     found: dict[str, float | int | str] = {

@@ -23,7 +23,7 @@ __all__ = ["Integrity", "Result", "make_result"]
 
 @dataclass(frozen=True, slots=True)
 class Integrity:
-    """How the reply relates to what was sent; both were within the manifest's limits.
+    """How the reply relates to what was sent; all was within the manifest's limits.
 
     Attributes:
         psnr_db: Reply against sent.
@@ -31,7 +31,7 @@ class Integrity:
         low_change: Root mean square change of the means of 2x2 px, in levels.
         seal_share: Share of the reply's tiles that carry the seal of this pair's analyzer, 0..1; None where the
             model writes none. Below 1 but within the limit, part of the reply was damaged.
-        seal_strength: How strongly its tiles carry the seal, on average: at least 1 as trained, and more where the
+        seal_strength: How strongly its tiles carry the seal, on average: trained to 1 or more, and more where the
             reply was analysed again; None where the model writes none.
     """
 

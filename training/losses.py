@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from monai.losses import DiceLoss, SSIMLoss
 
-WINDOW_PX = 16  # as wide as what `hidemia.benchmarks.difference` smooths by, a Gaussian of 5 px
+WINDOW_PX = 16  # about as wide as what `hidemia.benchmarks.difference` smooths by, a Gaussian of 5 px
 
 
 @functools.cache

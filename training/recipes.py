@@ -87,7 +87,7 @@ LAST_JOINT = StageConfig(
     stego_weight=8000.0, recover_weight=10.0, seal_weight=1.0, blank=1, frozen_norms=True, frozen_verdict=True,
     reply_limit=7e-5,
 )  # fmt: skip
-# In the end the reply comes nearly as close to the cover as the stego, in distance and in SSIM.
+# Then the reply comes nearly as close to the cover as the stego, in distance and in SSIM.
 UNSEEN = replace(
     LAST_JOINT, steps=500, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False, reply_limit=3.2e-5,
     reply_ssim=0.989, reply_weight=20000.0,

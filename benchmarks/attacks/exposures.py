@@ -122,7 +122,7 @@ def subtracted(sources: Mapping[str, Sources], photos: Mapping[str, Photos]) -> 
 
 
 def _of_result(view: str, sources: Mapping[str, Sources], photos: Mapping[str, Photos]) -> Exposure:
-    """One view of what reply and stego differ by, against the mask: the map of it, and the side of a level, by val."""
+    """One view of what reply and stego differ by, against the mask: which map, side of a level and level, by val."""
     truths = {split: masks_of(sources[split])[: len(photos[split].stegos[0])] for split in ("val", "test")}  # type: ignore[index]
     best, shown, level = -1.0, np.zeros(0, np.float32), 0.0
     for make in VIEWS[view]:

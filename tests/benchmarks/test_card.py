@@ -75,6 +75,10 @@ def test_a_model_that_tells_classes_has_rows_of_its_own():
     assert "| accuracy | 0.712 | most frequent class 0.670, nearest thumbnail 0.662 |" in rows
     assert "| AUC | 0.888 | plain network 0.900 |" in rows
     assert not any("Dice" in row for row in rows)
+    assert (
+        len(table({name: value for name, value in CLASSES.items() if name != "subtraction"}).splitlines())
+        == len(rows) - 1
+    )
     assert "| int8 | 45.00 dB / 0.990 | 41.00 dB / 0.970 | 0.512 | 1 |" in precisions({"int8": CLASSES})
 
 

@@ -150,28 +150,32 @@ def test_the_runtime_measures_what_the_limit_was_set_with() -> None:
     secrets = scans(200, (2, 250))
     dark = COVERS[:1].clone()
     dark[:, :, :9] = 3  # changes here may be clipped, and do not count
-    once, twice, strong_once, strong_twice = [], [], [], []
+    once, twice, whole, stronger, damaged = [], [], [], [], []
 
-    def strength(photo: torch.Tensor, stego: torch.Tensor) -> float:
+    def judged(photo: torch.Tensor, stego: torch.Tensor) -> Integrity:
         found = (system.hider.recover(to_uint8(sent) / 255) for sent in (photo, stego))
         seal = agreement(*found, system.analyzer.signs)[0].numpy()
         any_seal = ReplyLimits(min_psnr_db=0.0, min_changed_share=0.0, min_seal_share=0.0)
-        return check_seal(Integrity(40.0, 0.5, 0.2), seal, any_seal).seal_strength
+        return check_seal(Integrity(40.0, 0.5, 0.2), seal, any_seal)
 
     with torch.no_grad():
         for image in secrets.images:
             stego = transmit(system.hider.hide(scaled(image[None], 64), scaled(dark, 64)))
             reply = transmit(system.analyzer(stego))
             again = system.analyzer(reply)
-            strong_once.append(strength(reply, stego))
-            strong_twice.append(strength(again, stego))
+            whole.append(judged(reply, stego))
+            stronger.append(judged(again, stego))
+            damaged.append(judged(cut(reply, scaled(dark, 64)), stego))
             photos = [to_uint8(photo)[0].permute(1, 2, 0).numpy() for photo in (stego, reply, again)]
             once.append(similarity.low_change(photos[1], photos[0]))
             twice.append(similarity.low_change(photos[2], photos[0]))
     config = with_thresholds(system, model, secrets, dark)
     assert config.reply_max_low_change == low_limit(max(once), min(twice))
-    assert max(strong_once) > 0
-    assert config.reply_max_seal_strength == strength_limit(max(strong_once), min(strong_twice))
+    shares = [[one.seal_share for one in kind] for kind in (whole, damaged)]
+    assert config.reply_min_seal_share == seal_limit(min(shares[0]), max(shares[1]))
+    strengths = [[one.seal_strength for one in kind] for kind in (whole, stronger)]
+    assert max(strengths[0]) > 0
+    assert config.reply_max_seal_strength == strength_limit(max(strengths[0]), min(strengths[1]))
 
 
 def test_limits_set_anew(scans_folder: Path, covers_folder: Path, tmp_path: Path, capsys) -> None:

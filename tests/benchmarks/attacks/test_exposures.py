@@ -139,6 +139,11 @@ def test_colour_and_grain_tell_a_change_that_is_as_strong_everywhere():
     assert np.ptp(difference.changed(fine, photo)) < 1e-4
 
 
+def test_tiles_lie_row_by_row():
+    numbered = np.arange(9, dtype=np.float32).reshape(3, 3).repeat(2, axis=0).repeat(2, axis=1)
+    assert difference.in_tiles(numbered).tolist() == list(range(9))
+
+
 def test_correlation_by_hand():
     assert difference.correlation(np.array([1, 2, 3]), np.array([2, 4, 6])) == pytest.approx(1)
     assert difference.correlation(np.array([1, 2, 3]), np.array([3, 2, 1])) == pytest.approx(-1)
