@@ -6,7 +6,7 @@ import pytest
 
 from hidemia.export import proof
 from hidemia.export.bundles import export_model
-from hidemia.export.probes import simulated
+from hidemia.export.probes import SIMULATED, simulated
 from hidemia.runtime import defaults
 from hidemia.runtime.bundle import Bundle
 
@@ -21,7 +21,7 @@ def rebuilt(tmp_path_factory):
         {graph.precision for graph in Bundle.open(defaults.bundle(role), role).manifest.graphs}
         for role in ("client", "server")
     )
-    probes = simulated(4, 224)  # what INT8 loses is held to its bound here too; of one scan a few pixels would decide
+    probes = simulated(SIMULATED, 224)  # as `make export` has them: what INT8 loses is held to its bound here too
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proof, "MEASURED_RUNS", 1)  # what a run takes is in no file that is compared
         export_model(
