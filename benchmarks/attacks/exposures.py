@@ -126,8 +126,8 @@ def _of_result(view: str, sources: Mapping[str, Sources], photos: Mapping[str, P
     truths = {split: masks_of(sources[split])[: len(photos[split].stegos[0])] for split in ("val", "test")}  # type: ignore[index]
     best, shown, level = -1.0, np.zeros(0, np.float32), 0.0
     for make in VIEWS[view]:
-        for sign in (1, -1):
-            val, test = (sign * _maps(make, photos[split].stegos[0], photos[split].replies[0]) for split in truths)
+        maps = [_maps(make, photos[split].stegos[0], photos[split].replies[0]) for split in truths]
+        for val, test in (maps, [-found for found in maps]):
             cut = difference.best_level(val, truths["val"])
             overlap = difference.outlined(val, truths["val"], cut)
             if overlap > best:
