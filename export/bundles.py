@@ -21,9 +21,11 @@ from hidemia.export.publishing import published, write
 from hidemia.export.quantize import LAYOUTS, Layout
 from hidemia.export.tracing import Exported, traced
 from hidemia.export.trip import Figures
+from hidemia.export.veiling import pair_veil
 from hidemia.runtime import manifest as manifests
 from hidemia.runtime.engine import usable_threads
 from hidemia.runtime.manifest import Manifest, Precision, ReplyLimits, Role
+from hidemia.runtime.veil import Veil
 from hidemia.training.model import ModelConfig
 from hidemia.training.weights import load_weights
 
@@ -59,7 +61,8 @@ def export_model(
     Raises:
         TrainingError: the weights are missing or do not fit their configuration.
         ExportError: a graph breaks a rule, differs from PyTorch by more than is allowed, or costs more than its
-            precision may; there is no calibration of these weights; the folder cannot be written.
+            precision may; there is no calibration of these weights; the folder cannot be written; the key of the veil
+            cannot be had.
     """
     system, config = load_weights(weights)
     wanted = offered(weights) if precisions is None else [name for name in PRECISIONS if name in precisions]
@@ -70,6 +73,7 @@ def export_model(
         export = with_variants(fp32, wanted, ranges, probes, manifest_threshold(config), layouts)
         hashes = calibration.weights_sha256(weights)
         pair_id = _sha256("".join(hashes.values()).encode())
+        veil = pair_veil(weights, config.veil_reach, pair_id, public_key=public_key)
         halves: tuple[tuple[Role, str], ...] = (("client", "hider"), ("server", "analyzer"))
         for role, part in halves:
             kept = PRECISIONS if role == "client" else server_precisions
@@ -78,7 +82,7 @@ def export_model(
                 for item in export.graphs
                 if item.graph.verb in manifests.VERBS[role] and item.graph.precision in kept
             ]
-            manifest = _manifest(config, role, pair_id, mine, {part: hashes[part]}, public_key=public_key)
+            manifest = _manifest(config, role, pair_id, veil, mine, {part: hashes[part]}, public_key=public_key)
             _write_bundle(folder / role, manifest, mine, export.trips, len(probes), key)
     return export
 
@@ -97,6 +101,7 @@ def _manifest(
     config: ModelConfig,
     role: Role,
     pair_id: str,
+    veil: Veil | None,
     items: list[Exported],
     hashes: dict[str, str],
     *,
@@ -120,6 +125,7 @@ def _manifest(
         )
         if role == "client"
         else None,
+        veil=veil,
         graphs=[item.graph for item in items],
         weights_sha256=hashes,
         exporter={"hidemia": metadata.version("hidemia"), "torch": torch.__version__.split("+")[0]},
@@ -138,8 +144,9 @@ def _write_bundle(
     key: str | None,
 ) -> None:
     """The manifest comes last: without it the folder is no bundle."""
-    # The umask must not make a private hider readable by all.
-    folder.mkdir(mode=0o700 if manifest.role == "client" and not manifest.public_key else 0o777)
+    # The umask must not make a private hider, or the key of a private veil, readable by all.
+    private = not manifest.public_key and (manifest.role == "client" or manifest.veil is not None)
+    folder.mkdir(mode=0o700 if private else 0o777)
     for item in items:
         write(folder / item.graph.path, item.data)
     measured: dict[str, Any] = {

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from hidemia.export import triton
+from hidemia.export import triton, veiling
 from hidemia.export.build import build_here
 from hidemia.runtime.errors import ExportError
 from hidemia.runtime.manifest import Precision
@@ -89,6 +89,8 @@ def _export(options: argparse.Namespace) -> int:
         "server_precisions": options.server_precision,
         "public_key": not options.private,
     }
+    if options.private and config.veil_reach is not None:
+        veiling.kept_key(options.weights / veiling.FILE_NAME)  # now, because the export depends on it
     key = export_key(options.weights, settings, images)
     if is_fresh(options.out, key):
         sys.stdout.write(

@@ -37,7 +37,7 @@ def export_key(weights: Path, settings: Mapping[str, object], images: Sequence[S
         "weights": {
             file.name: _sha256(file)
             for file in sorted(weights.iterdir())
-            if file.suffix in (".safetensors", ".json") and not file.name.startswith(("figures", "plain"))
+            if file.suffix in (".safetensors", ".json", ".key") and not file.name.startswith(("figures", "plain"))
         },
         "code": code_sha256(LAYERS),
         "settings": dict(settings),

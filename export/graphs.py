@@ -17,7 +17,7 @@ from hidemia.export.deploy import Form, deployed
 from hidemia.export.folding import folded
 from hidemia.export.hider import DeployedHider, HiderForm
 from hidemia.training.analyzer import Analyzer
-from hidemia.training.channel import to_uint8
+from hidemia.training.channel import held, to_uint8
 from hidemia.training.heads import ClassificationHead, GridMean, SegmentationHead
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.roles import AnyAnalyzer, AnyHider
@@ -49,6 +49,11 @@ def fast_hider(
 def fast_analyzer(analyzer: AnyAnalyzer, form: Form, image_size_px: int) -> AnyAnalyzer:
     """An analyzer in the form it is deployed in; those that mix no kernels have one form, for every batch."""
     return deployed(analyzer, form, image_size_px) if isinstance(analyzer, Analyzer) else folded(analyzer)
+
+
+def within_reach(reply: Tensor, photo: Tensor, reach: int | None) -> Tensor:
+    """A reply to a photo, both (B, 3, H, W), held to the reach of the veil where there is one."""
+    return reply if reach is None else held(reply, photo, reach)
 
 
 class FixedGridMean(GridMean):
@@ -92,14 +97,16 @@ class Hide(nn.Module):
 
 
 class Analyze(nn.Module):
-    """stego -> reply."""
+    """stego -> reply, its veil not yet put on: `hidemia.runtime.veil` does that, on whole levels."""
 
     def __init__(self, system: System, form: Form, image_size_px: int) -> None:
         super().__init__()
         self.analyzer = fast_analyzer(system.analyzer, form, image_size_px)
+        self.reach = system.reach
 
     def forward(self, stego: Tensor) -> Tensor:
-        return pixels_out(self.analyzer(pixels_in(stego)))
+        photo = pixels_in(stego)
+        return pixels_out(within_reach(self.analyzer(photo), photo, self.reach))
 
 
 class Recover(nn.Module):

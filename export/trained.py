@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from hidemia.export.graphs import pixels_in, pixels_out
+from hidemia.export.graphs import pixels_in, pixels_out, within_reach
 from hidemia.runtime.manifest import Verb
 from hidemia.training.seal import agreement
 from hidemia.training.system import System
@@ -27,7 +27,7 @@ class Trained(nn.Module):
         if self.verb == "hide":
             return (pixels_out(system.hider.hide(first, others[0])),)
         if self.verb == "analyze":
-            return (pixels_out(system.analyzer(first)),)
+            return (pixels_out(within_reach(system.analyzer(first), first, system.reach)),)
         recovered, reference = system.hider.recover(first), system.hider.recover(others[0])
         probability = system.head.probabilities(recovered, reference)
         if system.analyzer.seal is None:

@@ -141,10 +141,11 @@ class Bundle:
         """Refuse a private client bundle that other accounts can read; public weights and servers are no secret.
 
         Raises:
-            BundleError: Its group or others can read a graph.
+            BundleError: Its group or others can read a graph, or the manifest with the key of the veil.
         """
         if self.manifest.role == "client" and not self.manifest.public_key:
-            permissions.check_unshared(self.path, [self.path / graph.path for graph in self.manifest.graphs])
+            names = [*(graph.path for graph in self.manifest.graphs), manifests.FILE_NAME]
+            permissions.check_unshared(self.path, [self.path / name for name in names])
 
     def _check_size(self, graph: Graph) -> None:
         file = self.path / graph.path

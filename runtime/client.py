@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hidemia.runtime import judging, photo
+from hidemia.runtime import judging, photo, veil
 from hidemia.runtime.arrays import Image, check_image, check_photo
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.covers import CoverPool
@@ -105,8 +105,8 @@ class Client:
 
         Raises:
             ImageError: An image has another shape or dtype.
-            ReplyError: The reply equals what was sent, lies too far from it, or lacks the analyzer's seal or carries it
-                too strongly: it is no answer to this photo, or was analysed again.
+            ReplyError: The reply equals what was sent, lies too far from it or beyond the veil's reach, or lacks the
+                analyzer's seal or carries it too strongly: it is no answer to this photo, or was analysed again.
             EngineError: The engine failed.
         """
         check_photo(reply, "reply", self.image_size_px)
@@ -115,8 +115,10 @@ class Client:
             raise ImageError(f"size: expected a height and width of at least 1, got {size}; pass the secret's own")
         limits = self.manifest.reply_limits
         assert limits is not None  # noqa: S101  a client's manifest without them does not load
-        integrity = judging.check_distance(reply, sent, limits)
         start = perf_counter()
+        if self.manifest.veil is not None:
+            reply = judging.unveiled(reply, sent, self.manifest.veil)
+        integrity = judging.check_distance(reply, sent, limits)
         found = self._recoverer.run({"reply": _batch(reply), "sent": _batch(sent)})
         took_ms = (perf_counter() - start) * 1e3
         if limits.min_seal_share is not None:
@@ -140,6 +142,8 @@ class Client:
         """
         check_photo(reply, "reply", self.image_size_px)
         check_photo(sent, "sent", self.image_size_px)
+        if self.manifest.veil is not None:
+            reply = veil.lift(reply, sent, self.manifest.veil)
         found = self._recoverer.run({"reply": _batch(reply), "sent": _batch(sent)})["probability"][0]
         return np.asarray(found, dtype=np.float32)
 

@@ -8,16 +8,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hidemia.runtime import similarity
+from hidemia.runtime import similarity, veil
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.errors import ReplyError
 from hidemia.runtime.manifest import ReplyLimits
 from hidemia.runtime.result import Integrity
+from hidemia.runtime.veil import Veil
 
-__all__ = ["SEALED", "check_distance", "check_seal"]
+__all__ = ["SEALED", "check_distance", "check_seal", "unveiled"]
 
 SEALED = 0.5
 """Agreement from which a tile carries the seal; trained to 1, and to -1 where nothing is hidden."""
+
+
+def unveiled(reply: Image, sent: Image, pair: Veil) -> Image:
+    """Take the veil off a reply; the other checks judge what is under it.
+
+    Args:
+        reply: uint8 (S, S, 3), RGB, as the server returned it.
+        sent: uint8 (S, S, 3), RGB, the stego as it was sent.
+        pair: The veil of the manifest.
+
+    Returns:
+        uint8 (S, S, 3), RGB: what the analyzer answered.
+
+    Raises:
+        ReplyError: The reply equals what was sent, or lies beyond the veil's reach somewhere.
+    """
+    _check_echo(similarity.changed_share(reply, sent))
+    outside = veil.outside_share(reply, sent, pair.reach)
+    if outside:
+        raise ReplyError(
+            f"reply: expected every value within the veil's {2 * pair.reach + 1} levels around that of the photo sent, "
+            f"got {outside:.2%} beyond; it answers another photo or was altered on the way: send again"
+        )
+    return veil.lift(reply, sent, pair)
 
 
 def check_distance(reply: Image, sent: Image, limits: ReplyLimits) -> Integrity:
@@ -35,11 +60,7 @@ def check_distance(reply: Image, sent: Image, limits: ReplyLimits) -> Integrity:
         ReplyError: The reply equals what was sent, lies too far from it, in all or in the low band, or hardly differs.
     """
     changed = similarity.changed_share(reply, sent)
-    if changed == 0:
-        raise ReplyError(
-            "reply: expected a photo that differs from the one sent, got the same photo; "
-            "the server did not analyse it: check the address"
-        )
+    _check_echo(changed)
     decibel = similarity.psnr(reply, sent)
     if decibel < limits.min_psnr_db:
         raise ReplyError(
@@ -58,6 +79,14 @@ def check_distance(reply: Image, sent: Image, limits: ReplyLimits) -> Integrity:
             "it was analysed more than once or altered on the way: send again, and see what lies in between"
         )
     return Integrity(psnr_db=decibel, changed_share=changed, low_change=low)
+
+
+def _check_echo(changed: float) -> None:
+    if changed == 0:
+        raise ReplyError(
+            "reply: expected a photo that differs from the one sent, got the same photo; "
+            "the server did not analyse it: check the address"
+        )
 
 
 def check_seal(integrity: Integrity, seal: NDArray[Any], limits: ReplyLimits) -> Integrity:

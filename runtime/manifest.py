@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from hidemia.runtime import document
+from hidemia.runtime.veil import Veil
 
 __all__ = [
     "FILE_NAME",
@@ -165,6 +166,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         pair_id: Shared by the client and the server bundle of one training.
         mask_threshold: Probability from which a pixel belongs to the mask; segmentation only.
         reply_limits: Client only.
+        veil: What replies travel under; None sends them as they are, as bundles of older exports do.
         public_key: Its weights are published, so anyone can recover: a public demonstration.
     """
 
@@ -177,6 +179,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     image_size_px: Annotated[int, Meta(ge=32, le=4096)]
     mask_threshold: Share | None
     reply_limits: ReplyLimits | None
+    veil: Veil | None = None
     graphs: Annotated[list[Graph], Meta(min_length=1)]
     weights_sha256: dict[str, Sha256]
     exporter: dict[str, str]
@@ -201,8 +204,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     @property
     def etag(self) -> str:
-        """The pair id as it travels: opaque, quoted, 16 hex digits."""
-        return '"' + hashlib.sha256(self.pair_id.encode()).hexdigest()[:16] + '"'
+        """The pair id as it travels, and of which veil: opaque, quoted, 16 hex digits."""
+        pair = self.pair_id if self.veil is None else f"{self.pair_id} {self.veil.reach} {self.veil.key}"
+        return '"' + hashlib.sha256(pair.encode()).hexdigest()[:16] + '"'
 
 
 def load(data: bytes, name: str = FILE_NAME) -> Manifest:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from hidemia.runtime import veil
 from hidemia.runtime.arrays import Image, check_photo
 from hidemia.runtime.bundle import Bundle
 from hidemia.runtime.engine import Engine, EngineSettings, open_engines, usable_threads
@@ -81,11 +82,11 @@ class Server:
             stego: uint8 (S, S, 3) or (N, S, S, 3), RGB, S the network's size.
 
         Returns:
-            The replies: uint8, the same shape.
+            The replies: uint8, the same shape; under the veil of the pair where it has one.
 
         Raises:
             ImageError: Another shape or dtype.
-            EngineError: The engine failed.
+            EngineError: The engine failed, or its graph is none for the bundle's veil.
         """
         size = self.image_size_px
         if not isinstance(stego, np.ndarray) or stego.ndim != 4:
@@ -101,7 +102,7 @@ class Server:
             graph, engine = self._engine(len(stego) - done)
             count = min(len(stego) - done, graph.batch[1] or len(stego))
             photos = np.ascontiguousarray(stego[done : done + count])
-            replies.append(engine.run({"stego": photos})["reply"])
+            replies.append(self._veiled(engine.run({"stego": photos})["reply"], photos))
             done += count
         return replies[0] if len(replies) == 1 else np.concatenate(replies)
 
@@ -116,6 +117,13 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _veiled(self, replies: Image, photos: Image) -> Image:
+        """Each reply under the veil that belongs to its photo."""
+        pair = self.manifest.veil
+        if pair is None:
+            return replies
+        return np.stack([veil.put(reply, sent, pair) for reply, sent in zip(replies, photos, strict=True)])
 
     def _engine(self, batch: int) -> tuple[Graph, Engine]:
         """The first that takes the whole batch, else the one that takes most of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -12,10 +13,33 @@ def transmit(image: Tensor) -> Tensor:
     (B, C, H, W) float32 -> the same shape. Forward it is exactly what the other side reads, backward the
     identity, also outside [0, 1], so that a clipped pixel can still come back.
     """
-    received = image.detach().clamp(0, 1).mul(255).round().div(255)
-    return image + (received - image.detach())
+    return _straight_through(image, image.clamp(0, 1).mul(255).round().div(255))
+
+
+def held(reply: Tensor, stego: Tensor, reach: int) -> Tensor:
+    """A reply held to at most ``reach`` levels from the stego, which is what travels under a veil of that reach.
+
+    Both (B, 3, H, W), the stego as it was received: whole levels. Rounded, the reply is as near too.
+    """
+    most = reach / 255
+    return stego + (reply - stego).clamp(-most, most)
+
+
+def within(reply: Tensor, stego: Tensor, reach: int) -> Tensor:
+    """`held`, through which the gradient passes straight, so that a value that reached too far can come back."""
+    return _straight_through(reply, held(reply, stego, reach))
+
+
+def excess_loss(reply: Tensor, stego: Tensor, reach: int) -> Tensor:
+    """Mean squared distance by which a reply, before it is held, reaches too far; 0 within. Both (B, 3, H, W)."""
+    return F.relu((reply - stego).abs() - reach / 255).square().mean()
 
 
 def to_uint8(image: Tensor) -> Tensor:
     """(B, C, H, W) float in [0, 1] -> (B, C, H, W) uint8, clipped and rounded."""
     return image.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def _straight_through(image: Tensor, received: Tensor) -> Tensor:
+    """Forward what is received, backward the identity."""
+    return image + (received.detach() - image.detach())

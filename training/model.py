@@ -23,6 +23,8 @@ class ModelConfig:
     Attributes:
         hider, analyzer: the networks and their settings; ``kind`` in the file names the network.
         form, head: how the result is read from what is recovered, see `hidemia.training.heads`.
+        veil_reach: levels by which a reply may differ from the photo sent, and the size of the noise under which it
+            travels, see `hidemia.runtime.veil`; None sends replies as they are, as in the paper.
         mask_threshold, and all that begins with reply: set on the validation split after training, see
             `hidemia.training.thresholds`.
     """
@@ -33,6 +35,7 @@ class ModelConfig:
     image_size_px: int = 224
     form: str = "differential"
     head: str = "tiles"
+    veil_reach: int | None = None
     mask_threshold: float = 0.5
     reply_min_psnr_db: float = 30.0
     reply_min_changed_share: float = 0.01
@@ -66,4 +69,4 @@ class ModelConfig:
             if self.task == "segmentation"
             else ClassificationHead(len(self.classes), self.head, self.form)
         )
-        return System(self.hider.build(), self.analyzer.build(self.image_size_px), head)
+        return System(self.hider.build(), self.analyzer.build(self.image_size_px), head, self.veil_reach)

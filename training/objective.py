@@ -36,6 +36,8 @@ class StageConfig:
         recover_weight: weight of the recovery of the secret, which keeps R an inverse of H.
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
+        reach: levels by which a reply may differ from the stego, where it will travel under a veil. What reaches
+            further is cut off, and pulled back; the distance to the cover is not. None leaves replies as they are.
         even_weight: weight of `losses.even_loss`, by which a reply's change is as strong where nothing is said as where
             something is; 0 leaves it where it costs least.
         stray_weight: weight of `losses.stray_loss`, which keeps what R finds in a reply near a picture's range.
@@ -69,6 +71,7 @@ class StageConfig:
     recover_weight: float = 1.0
     reconstruct_weight: float = 10.0
     seal_weight: float = 0.0
+    reach: int | None = None
     even_weight: float = 0.0
     stray_weight: float = 0.0
     guide_weight: float = 1.0
@@ -133,6 +136,7 @@ class Objective(nn.Module):
         labelled = isinstance(system.head, ClassificationHead) and not self.guided
         if config.joined and (labelled or not config.pool):
             raise ValueError("joined: expected False without a pool, and where one label is the truth, got True")
+        system.reach = config.reach
         self.system, self.aids, self.config = system, aids, config
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:

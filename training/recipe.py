@@ -33,6 +33,13 @@ class Recipe:
     balanced: float = 0.0
     upright: bool = True
 
+    def __post_init__(self) -> None:
+        if self.stages and self.stages[-1].reach != self.model.veil_reach:
+            raise ValueError(
+                f"{self.model.name}: expected its last stage under the veil of the model, which reaches "
+                f"{self.model.veil_reach}, got {self.stages[-1].reach}"
+            )
+
     @property
     def origin(self) -> str | None:
         """The model whose weights ``--start`` has to name."""

@@ -95,13 +95,15 @@ UNSEEN = replace(
 # Whoever subtracts the stego from the reply shall not see where something is said. Photos with nothing in them are told
 # more surely, and what R finds is kept from straying.
 EVEN = replace(UNSEEN, steps=400, even_weight=2.0, stray_weight=5.0, seal_weight=2.0, blank=2)
+# From then on replies travel under a veil: nothing of them shows, whatever they say within its reach.
+VEILED = replace(EVEN, even_weight=0.0, reply_ssim=0.0, reach=1)
 
 # On a hider that is finished an analyzer alone has to learn: one of plain convolutions, which learns first
 # (docs/tables.md, Table 4), from photos that do not keep their scans, because those are soon known by heart. In the end
 # the hider learns on at full size, and is read again.
 BUSI_S = Recipe(
     ModelConfig(
-        "busi-s", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=5)
+        "busi-s", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=5), veil_reach=1
     ),
     (
         StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=9184, exchanged=True),
@@ -121,6 +123,7 @@ BUSI_S = Recipe(
         replace(LAST_JOINT, steps=400, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False),
         UNSEEN,
         EVEN,
+        VEILED,
     ),
     hider_of="light",
 )  # fmt: skip
@@ -135,6 +138,7 @@ KVASIR = Recipe(
         classes=("background", "polyp"),
         hider=HiderConfig(growth=12),
         analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=2),
+        veil_reach=1,
     ),
     (
         StageConfig("look", steps=1000, batch=16, size_px=96, analyzer_rate=1e-3, pool=4800, exchanged=True),
@@ -177,6 +181,7 @@ KVASIR = Recipe(
         replace(LAST_JOINT, steps=400, hider_rate=1e-4, recover_weight=100.0, frozen_verdict=False),
         UNSEEN,
         replace(EVEN, steps=500, stray_weight=0.0),
+        replace(VEILED, stray_weight=0.0),
     ),
     hider_of="busi-s",
     upright=False,
@@ -192,6 +197,7 @@ SKIN = Recipe(
         classes=("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"),
         hider=HiderConfig(growth=12),
         analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=3, classes=7),
+        veil_reach=1,
     ),
     (
         StageConfig("look", steps=2500, batch=16, size_px=96, analyzer_rate=1e-3, pool=21504, exchanged=True),
@@ -207,6 +213,7 @@ SKIN = Recipe(
         replace(WRITE, pool=10752),
         replace(LAST_JOINT, steps=400, recover_weight=100.0),
         replace(UNSEEN, steps=400, frozen_verdict=True, seal_weight=2.0),
+        replace(VEILED, steps=200, frozen_verdict=True),
     ),
     start="kvasir",
     balanced=0.5,
@@ -223,6 +230,7 @@ CHESTCT = Recipe(
         classes=("adenocarcinoma", "large_cell_carcinoma", "normal", "squamous_cell_carcinoma"),
         hider=HiderConfig(growth=12),
         analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=4, classes=4),
+        veil_reach=1,
     ),
     (
         READ_AGAIN,
@@ -243,6 +251,7 @@ CHESTCT = Recipe(
         replace(LAST_JOINT, recover_weight=100.0),
         replace(UNSEEN, steps=300, frozen_verdict=True),
         replace(EVEN, steps=300, frozen_verdict=True),
+        replace(VEILED, steps=300, frozen_verdict=True),
     ),
     start="busi-s",
 )  # fmt: skip

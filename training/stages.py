@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from hidemia.training.algorithm1 import AnalyzeFrozen, DistillFeatures, DistillFunctions, FineTune
 from hidemia.training.analyzer import Analyzer
-from hidemia.training.channel import transmit
+from hidemia.training.channel import excess_loss, transmit
 from hidemia.training.data import Batch
 from hidemia.training.guide import Guide
 from hidemia.training.losses import beyond, even_loss, mia_loss, percept_loss, ssim_loss, stray_loss
@@ -159,12 +159,17 @@ class Joint(Objective):
         covers = torch.cat([batch.covers, batch.covers[:blank]])
         bands = split(dwt(sent))
         features = self.system.analyzer.features(bands)
-        trip = self.system.answer(sent, transmit(self.system.analyzer.reply(bands, features)))
+        reply = self.system.analyzer.reply(bands, features)
+        trip = self.system.answer(sent, self.system.arrived(reply, sent))
         pull = self.config.reply_weight * min(1.0, 0.1 + done)
+        if self.config.reach is None:
+            far = beyond(percept_loss(trip.reply, covers), self.config.reply_limit)
+        else:
+            far = excess_loss(reply, sent, self.config.reach)
         losses = {
             "task": mia_loss(trip.logits[:count], self._asked(features, batch)),
             **self._aided(_first(features, count), batch.secrets, self._truth(batch)),
-            "reply": pull * beyond(percept_loss(trip.reply, covers), self.config.reply_limit),
+            "reply": pull * far,
         }
         if self.config.reply_ssim:
             losses["ssim"] = pull * SSIM_SHARE * beyond(ssim_loss(trip.reply, covers), 1 - self.config.reply_ssim)
@@ -228,7 +233,7 @@ class Seal(Objective):
             sent = torch.cat([stego, batch.covers[: self.config.blank]])
             bands = split(dwt(sent))
         features = self.system.analyzer.features(bands)
-        trip = self.system.answer(sent, transmit(self.system.analyzer.reply(bands, features)))
+        trip = self.system.answer(sent, self.system.arrived(self.system.analyzer.reply(bands, features), sent))
         covers = torch.cat([batch.covers, batch.covers[: self.config.blank]])
         agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)
         hidden = torch.arange(len(sent), device=sent.device) < count

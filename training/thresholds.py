@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hidemia.training.channel import to_uint8, transmit
+from hidemia.training.channel import to_uint8
 from hidemia.training.data import Scans, read_covers, read_scans_of, scaled, spread
 from hidemia.training.errors import one_line
 from hidemia.training.model import ModelConfig
@@ -58,7 +58,7 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
         trip = system(secret, cover)
         distances.append(psnr_db(trip.reply, trip.stego))
         changes.append((to_uint8(trip.reply) != to_uint8(trip.stego)).double().mean())
-        again = transmit(system.analyzer(trip.reply))
+        again = system.arrived(system.analyzer(trip.reply), trip.reply)
         once.append(low_change(trip.reply, trip.stego))
         twice.append(low_change(again, trip.stego))
         if model.seal is not None:

@@ -15,7 +15,7 @@ from hidemia.benchmarks.attacks.controls import controls
 from hidemia.benchmarks.attacks.kinds import STRANGER, Kinds
 from hidemia.benchmarks.attacks.means import Means
 from hidemia.benchmarks.attacks.method import sentences
-from hidemia.benchmarks.attacks.photos import Bundles, Pair, Photos, make_photos
+from hidemia.benchmarks.attacks.photos import Bundles, Pair, Photos, make_photos, unveiled
 from hidemia.benchmarks.attacks.rivals import RIVALS, bytes_of, code, given, learning, trained_here
 from hidemia.benchmarks.attacks.sources import SPLITS, Sources, disjoint, read_sources
 from hidemia.benchmarks.attacks.store import Store
@@ -26,6 +26,7 @@ from hidemia.benchmarks.latency.parts import Parts, key
 from hidemia.benchmarks.report.document import Attacks, Detection, Exposure
 from hidemia.runtime import Client, Server
 from hidemia.runtime.errors import DataError
+from hidemia.runtime.veil import Veil
 from hidemia.training.model import ModelConfig
 from hidemia.training.roles import AnyHider
 from hidemia.training.weights import load_weights
@@ -96,7 +97,7 @@ def attack(
     learned = learning(work, kinds, model.name, budget)
     exposed = _untrained(work, sources, photos, system.hider)
     rows += _detections(work, kinds, budget, [one for one in every if one.detector != "classical" and not one.strange])
-    exposed += _networks(work, sources, photos, budget)
+    exposed += _networks(work, sources, photos, victim.client.manifest.veil, budget)
     rows += _detections(work, kinds, budget, [one for one in every if one.strange])
     exposed += _opened(work, sources, photos, "another training's", stranger)
     became = {"another training": work.do("quality of the other hider", Trained, lambda: quality(stranger(), sources))}
@@ -196,7 +197,7 @@ def _opened(
 
 
 def _networks(
-    work: Work, sources: Mapping[str, Sources], photos: Mapping[str, Photos], budget: Budget
+    work: Work, sources: Mapping[str, Sources], photos: Mapping[str, Photos], veil: Veil | None, budget: Budget
 ) -> list[Exposure]:
     """What networks learn from leaked pairs."""
     leaks = exposures.leaks(budget, photos["train"].stegos.shape[0] > 1)
@@ -204,4 +205,8 @@ def _networks(
         work.do(leak.attack, Exposure, partial(exposures.inverted, leak, sources, photos, budget)) for leak in leaks
     ]
     found.append(work.do("leaked results", Exposure | None, partial(exposures.answered, sources, photos, budget)))
+    if veil is not None:
+        bare = {split: unveiled(one, veil) for split, one in photos.items()}
+        read = partial(exposures.answered, sources, bare, budget, "stego and reply, and the key of the veil")
+        found.append(work.do("leaked results and key", Exposure | None, read))
     return [exposure for exposure in found if exposure is not None]

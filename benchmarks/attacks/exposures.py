@@ -84,8 +84,13 @@ def opened(
     return Exposure(attack=attack, reveals="secret", figures=figures, beside=by_mean(sources, len(seen)))
 
 
-def answered(sources: Mapping[str, Sources], photos: Mapping[str, Photos], budget: Budget) -> Exposure | None:
-    """A network that gets stego and reply and learns the result; None where the data set has no masks."""
+def answered(
+    sources: Mapping[str, Sources], photos: Mapping[str, Photos], budget: Budget, known: str = "stego and reply"
+) -> Exposure | None:
+    """A network that gets stego and reply and learns the result; None where the data set has no masks.
+
+    ``known`` says what its photos took to get.
+    """
     train, test = masks_of(sources["train"]), masks_of(sources["test"])
     if train is None or test is None:
         return None
@@ -95,7 +100,7 @@ def answered(sources: Mapping[str, Sources], photos: Mapping[str, Photos], budge
     network = train_inversion(given, wanted, seed=0, steps=budget.inversion_steps, batch=budget.inversion_batch)
     found = invert(network, _beside(photos["test"].stegos, photos["test"].replies)[:count])[..., 0]
     return Exposure(
-        attack=f"network trained on {pairs} leaked results; stego and reply",
+        attack=f"network trained on {pairs} leaked results; {known}",
         reveals="result",
         figures={"Dice": difference.outlined(found.astype(np.float32), test[:count], 127.5)},
         beside={"Dice": prior(sources)},

@@ -11,6 +11,7 @@ import numpy as np
 
 from hidemia.benchmarks.attacks.sources import Image, Sources, received
 from hidemia.benchmarks.attacks.store import Store
+from hidemia.runtime.veil import Veil, lift
 
 
 class Pair(Protocol):
@@ -57,6 +58,13 @@ def make_photos(store: Store, split: str, source: Sources, pair: Pair, tell: Cal
     count = source.picks.shape[1]
     both = np.stack([store.get(f"{split}.{number}", partial(turn, number)) for number in range(count)], axis=1)
     return Photos(both[0], both[1])
+
+
+def unveiled(photos: Photos, pair: Veil) -> Photos:
+    """The same photos to whoever has the key of the veil: the replies as the analyzer made them."""
+    shape = photos.replies.shape
+    rows = zip(photos.replies.reshape(-1, *shape[2:]), photos.stegos.reshape(-1, *shape[2:]), strict=True)
+    return Photos(photos.stegos, np.stack([lift(reply, stego, pair) for reply, stego in rows]).reshape(shape))
 
 
 @dataclass(frozen=True)

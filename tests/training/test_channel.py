@@ -1,8 +1,9 @@
 import cv2
 import numpy as np
+import pytest
 import torch
 
-from hidemia.training.channel import to_uint8, transmit
+from hidemia.training.channel import excess_loss, held, to_uint8, transmit, within
 
 
 def through_png(image: torch.Tensor) -> torch.Tensor:
@@ -48,3 +49,34 @@ def test_to_uint8_agrees() -> None:
         255,
         255,
     ]
+
+
+def test_held_by_hand() -> None:
+    """100 levels, and replies 0 to 3 levels away, held to 1; rounding comes after."""
+    stego = torch.full((6,), 100 / 255)
+    reply = torch.tensor([97.0, 99.4, 100.0, 100.6, 101.0, 103.0]) / 255
+    assert (held(reply, stego, 1) * 255).round(decimals=3).tolist() == pytest.approx([99, 99.4, 100, 100.6, 101, 101])
+    assert to_uint8(held(reply, stego, 1)).tolist() == [99, 99, 100, 101, 101, 101]
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5])
+def test_no_level_is_further_than_the_reach_from_any_other(reach) -> None:
+    stego = (torch.arange(256) / 255)[:, None]
+    reply = stego + torch.linspace(-0.1, 0.1, 401)
+    apart = to_uint8(held(reply, stego, reach)).int() - to_uint8(stego).int()
+    assert apart.abs().max() == reach
+    assert torch.equal(transmit(within(reply, stego, reach)), transmit(held(reply, stego, reach)))
+
+
+def test_a_value_that_reached_too_far_can_come_back() -> None:
+    stego, reply = torch.tensor([0.5, 0.5]), torch.tensor([0.502, 0.7], requires_grad=True)
+    within(reply, stego, 1).sum().backward()
+    assert reply.grad.tolist() == [1, 1]
+
+
+def test_excess_by_hand() -> None:
+    """2 and 4 levels too far, of four values: a mean square of 5 squared levels."""
+    stego = torch.full((4,), 100 / 255)
+    reply = torch.tensor([101.0, 103.0, 95.0, 100.0]) / 255
+    assert (excess_loss(reply, stego, 1) * 255**2).item() == pytest.approx(5, rel=1e-3)
+    assert excess_loss(reply, stego, 5) == 0

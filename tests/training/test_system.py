@@ -19,6 +19,21 @@ def test_trip_step_by_step(tiny_system, shake) -> None:
     assert not torch.equal(reply, stego)
 
 
+def test_under_a_veil_a_reply_reaches_no_further(tiny_system, shake) -> None:
+    system = shake(tiny_system(), std=0.3).eval()
+    secret, cover = torch.rand(2, 1, 3, 32, 32)
+    with torch.no_grad():
+        free = system(secret, cover)
+        system.reach = 2
+        held = system(secret, cover)
+    apart = (to_uint8(held.reply).int() - to_uint8(held.stego).int()).abs()
+    assert (to_uint8(free.reply).int() - to_uint8(free.stego).int()).abs().max() > 4  # there is something to hold
+    assert apart.max() == 2
+    near = (to_uint8(free.reply).int() - to_uint8(free.stego).int()).abs() < 2
+    assert torch.equal(held.reply[near], free.reply[near])
+    assert torch.equal(held.recovered, system.hider.recover(held.reply))
+
+
 def test_both_photos_have_eight_bits(tiny_system, shake) -> None:
     trip = shake(tiny_system(), std=0.05)(*torch.rand(2, 1, 3, 32, 32))
     for photo in (trip.stego, trip.reply):

@@ -5,8 +5,10 @@ import pytest
 from hidemia.benchmarks import difference
 from hidemia.benchmarks.attacks import exposures, inversion
 from hidemia.benchmarks.attacks.budget import QUICK
-from hidemia.benchmarks.attacks.photos import Photos
+from hidemia.benchmarks.attacks.photos import Photos, unveiled
 from hidemia.benchmarks.attacks.sources import Sources
+from hidemia.runtime import veil
+from hidemia.runtime.veil import Veil
 
 SIDE, COVERS = 64, 4
 
@@ -47,6 +49,24 @@ def test_what_subtraction_shows_when_a_hider_only_adds(world):
     assert outline.figures["|correlation|"] > 0.8 > outline.beside["|correlation|"]
     assert found["stego - reply in one colour, smoothed"].figures["Dice"] > 0.8
     assert found["fine detail of stego - reply, smoothed"].figures["Dice"] < 0.8
+
+
+def test_under_a_veil_subtraction_shows_nothing_but_to_who_has_the_key(world):
+    sources, bare = world
+    pair = Veil(reach=9, key="5a" * 32)
+    veiled = {}
+    for name, own in bare.items():
+        rows = [
+            [veil.put(r, s, pair) for r, s in zip(*turn, strict=True)]
+            for turn in zip(own.replies, own.stegos, strict=True)
+        ]
+        veiled[name] = Photos(own.stegos, np.stack(rows))
+    for row in exposures.subtracted(sources, veiled):
+        if row.reveals == "result":
+            assert row.figures["Dice"] < 0.5
+            assert row.figures["|correlation|"] < 0.3
+    for name, own in bare.items():
+        assert np.array_equal(unveiled(veiled[name], pair).replies, own.replies)
 
 
 def test_what_changes_least_outlines_as_well():

@@ -1,0 +1,197 @@
+"""The veil: its arithmetic by hand, that it inverts, that it is even, and that nothing shows through it."""
+
+import hashlib
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import chisquare
+
+from hidemia.runtime import Client, EngineError, ReplyError, Server, png, veil
+from hidemia.runtime import manifest as manifests
+from hidemia.runtime.app import PhotoService
+from hidemia.runtime.engine import EngineSettings
+from hidemia.runtime.veil import Veil
+
+KEY = "00" * 31 + "01"
+ONE = Veil(reach=1, key=KEY)
+THREADS = EngineSettings(threads=1)
+REACHES = st.integers(1, 16)
+
+
+def near(sent: np.ndarray, reach: int, seed: int = 0) -> np.ndarray:
+    """A reply that uses all of the reach."""
+    moved = sent.astype(int) + np.random.default_rng(seed).integers(-reach, reach + 1, sent.shape)
+    return np.clip(moved, 0, 255).astype(np.uint8)
+
+
+def by_hand(sent: np.ndarray, reach: int, key: str) -> np.ndarray:
+    """The steps, a byte at a time."""
+    seed = b"hidemia veil 1\0" + bytes.fromhex(key) + hashlib.sha256(sent.tobytes()).digest()
+    circle = 2 * reach + 1
+    drawn = [byte % circle for byte in hashlib.shake_256(seed).digest(4 * sent.size) if byte < 256 // circle * circle]
+    return np.array(drawn[: sent.size], np.uint8).reshape(sent.shape)
+
+
+def test_windows_by_hand():
+    sent = np.uint8([0, 1, 2, 100, 253, 254, 255])
+    assert veil.lowest(sent, 1).tolist() == [0, 0, 1, 99, 252, 253, 253]
+    assert veil.lowest(sent, 3).tolist() == [0, 0, 0, 97, 249, 249, 249]
+
+
+def test_one_photo_by_hand():
+    """With a window of 3 levels: where in it the reply is, and by how much it is moved round."""
+    sent = np.uint8([[[100, 0, 255], [7, 200, 31]]])
+    reply = np.uint8([[[101, 0, 254], [6, 200, 32]]])
+    offsets = np.array([[[2, 0, 1], [0, 1, 2]]])
+    expected = [[[99, 0, 253], [6, 199, 30]]] + (offsets + by_hand(sent, 1, KEY)) % 3
+    assert veil.put(reply, sent, ONE).tolist() == expected.tolist()
+
+
+@given(sent=arrays(np.uint8, (5, 4, 3)), reach=REACHES, seed=st.integers(0, 9))
+def test_what_is_put_on_comes_off(sent, reach, seed):
+    pair, reply = Veil(reach=reach, key=KEY), near(sent, reach, seed)
+    veiled = veil.put(reply, sent, pair)
+    assert veiled.dtype == np.uint8
+    assert veil.outside_share(veiled, sent, reach) == 0
+    assert np.array_equal(veil.lift(veiled, sent, pair), reply)
+
+
+@given(reach=REACHES, sent=arrays(np.uint8, (3, 3, 3)))
+def test_steps_are_the_keystream(reach, sent):
+    assert np.array_equal(veil.steps(sent, Veil(reach=reach, key=KEY)), by_hand(sent, reach, KEY))
+
+
+def test_a_stream_that_is_read_too_short_is_read_further(monkeypatch):
+    sent = np.zeros((40, 40, 3), np.uint8)
+    expected = veil.steps(sent, ONE)
+    monkeypatch.setattr(veil, "_SPARE", -4700)
+    assert np.array_equal(veil.steps(sent, ONE), expected)
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5])
+@pytest.mark.parametrize("level", [0, 1, 128, 255])
+def test_what_travels_is_even_whatever_the_reply_was(reach, level):
+    """Chi-squared over the levels of a window; a reply of one level would fill one of them."""
+    sent = np.full((224, 224, 3), level, np.uint8)
+    veiled = veil.put(sent, sent, Veil(reach=reach, key=KEY))
+    counts = np.bincount((veiled - veil.lowest(sent, reach)).ravel(), minlength=2 * reach + 1)
+    assert len(counts) == 2 * reach + 1
+    assert chisquare(counts).pvalue > 1e-4
+
+
+def test_nothing_of_a_shape_shows_through():
+    """A disc that is one level brighter: seen at once in the difference, and gone from the veiled one."""
+    y, x = np.mgrid[:224, :224]
+    disc = (y - 100) ** 2 + (x - 120) ** 2 < 50**2
+    sent = np.random.default_rng(0).integers(10, 240, (224, 224, 3), dtype=np.uint8)
+    reply = (sent + disc[..., None]).astype(np.uint8)
+    for seen, found in ((reply, True), (veil.put(reply, sent, ONE), False)):
+        apart = (seen.astype(int) - sent).mean(axis=2)
+        correlation = np.corrcoef(apart.ravel(), disc.ravel())[0, 1]
+        assert (abs(correlation) > 0.9) == found
+        assert found or abs(correlation) < 4 / 224  # four standard errors of 224 * 224 pixels that know nothing
+
+
+def test_another_key_or_photo_gives_other_steps():
+    sent = np.full((32, 32, 3), 9, np.uint8)
+    other = sent.copy()
+    other[0, 0, 0] = 8
+    steps = veil.steps(sent, ONE)
+    for moved in (veil.steps(other, ONE), veil.steps(sent, Veil(reach=1, key="ff" * 32))):
+        assert 0.6 < np.mean(moved != steps) < 0.73  # two in three
+
+
+def test_a_reply_beyond_the_reach_is_never_sent():
+    sent = np.full((4, 4, 3), 50, np.uint8)
+    reply = sent.copy()
+    reply[0, 0, 0] = 52
+    with pytest.raises(EngineError) as caught:
+        veil.put(reply, sent, ONE)
+    assert str(caught.value) == (
+        "analyze: expected replies within 1 levels of the photo, as the veil of this bundle reaches, "
+        "got 2.08% of values beyond; export the bundle again"
+    )
+
+
+@pytest.mark.parametrize(("reach", "key"), [(0, KEY), (17, KEY), (1, KEY[:-1]), (1, KEY.replace("0", "G"))])
+def test_no_other_veil_is_read(reach, key):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"reach": reach, "key": key}, Veil)
+
+
+@pytest.fixture(scope="module")
+def veiled(tiny, tmp_path_factory):
+    """The tiny model, whose replies change values by 2 levels at most, under a veil of that reach."""
+    return tiny.make_model(tmp_path_factory.mktemp("veiled"), veil=Veil(reach=2, key=KEY))
+
+
+@pytest.fixture(scope="module")
+def pair(veiled):
+    with Client.load(veiled.client, engine=THREADS) as device, Server.load(veiled.server, engine=THREADS) as analyzer:
+        yield device, analyzer
+
+
+def test_a_trip_under_the_veil(pair, server, client, tiny, rng):
+    """The result is that of the same model without one; the photo that travels is not the reply."""
+    device, analyzer = pair
+    sent = device.hide(tiny.secret(), tiny.photo(rng))
+    veiled, bare = analyzer.analyze(sent), server.analyze(sent)
+    assert np.array_equal(veil.lift(veiled, sent, analyzer.manifest.veil), bare)
+    assert np.mean(veiled != bare) > 0.7
+    result, expected = device.recover(veiled, sent=sent), client.recover(bare, sent=sent)
+    assert np.array_equal(result.probability, expected.probability)
+    assert result.integrity == expected.integrity
+    assert np.array_equal(device.probability(veiled, sent=sent), expected.probability)
+
+
+def test_a_batch_is_veiled_photo_by_photo(pair, tiny, rng):
+    _, analyzer = pair
+    photos = np.stack([tiny.photo(rng), tiny.photo(rng)])
+    assert np.array_equal(analyzer.analyze(photos), np.stack([analyzer.analyze(photo) for photo in photos]))
+
+
+def test_over_the_wire(pair, tiny, rng):
+    device, analyzer = pair
+    with tiny.running(PhotoService(analyzer).photos) as url:
+        result = device.send(tiny.secret(), url, cover=tiny.photo(rng), allow_reuse=True)
+    assert np.array_equal(result.mask == 255, tiny.secret()[..., 0] > 128)
+
+
+def test_a_reply_that_was_touched_is_refused(pair, tiny, rng):
+    device, analyzer = pair
+    sent = device.hide(tiny.secret(), tiny.photo(rng))
+    reply = analyzer.analyze(sent)
+    reply[5, 5, 1] = veil.lowest(sent, 2)[5, 5, 1] - 1
+    with pytest.raises(ReplyError) as caught:
+        device.recover(reply, sent=sent)
+    assert str(caught.value) == (
+        "reply: expected every value within the veil's 5 levels around that of the photo sent, got 0.01% beyond; "
+        "it answers another photo or was altered on the way: send again"
+    )
+
+
+def test_an_echo_is_called_one(pair, tiny, rng):
+    device, _ = pair
+    sent = device.hide(tiny.secret(), tiny.photo(rng))
+    with pytest.raises(ReplyError, match="got the same photo; the server did not analyse it"):
+        device.recover(png.decode(png.encode(sent)), sent=sent)
+
+
+def test_a_server_that_reaches_too_far_says_so(tiny, tmp_path, rng):
+    model = tiny.make_model(tmp_path / "m", veil=ONE)
+    with Server.load(model.server, engine=THREADS) as analyzer, pytest.raises(EngineError, match="within 1 levels"):
+        analyzer.analyze(tiny.photo(rng))
+
+
+def test_a_server_of_another_key_is_another_server(veiled, model):
+    """The tag by which a client knows its server changes with the key, and does not give it away."""
+    manifest = manifests.load((veiled.client / manifests.FILE_NAME).read_bytes())
+    bare = manifests.load((model.client / manifests.FILE_NAME).read_bytes())
+    other = msgspec.structs.replace(manifest, veil=Veil(reach=2, key="11" * 32))
+    further = msgspec.structs.replace(manifest, veil=Veil(reach=3, key=KEY))
+    assert len({found.etag for found in (manifest, bare, other, further)}) == 4
+    assert all(len(found.etag) == 18 for found in (manifest, bare, other, further))
