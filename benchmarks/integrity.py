@@ -30,7 +30,7 @@ from hidemia.benchmarks import metrics
 from hidemia.benchmarks.evaluate import covers_of, truth_label, truth_mask
 from hidemia.benchmarks.offences import OFFENCES, Image, Visit, other_model
 from hidemia.benchmarks.pages import opened, renewed
-from hidemia.runtime import Client, Server, photo, png, similarity
+from hidemia.runtime import Client, Server, photo, png, similarity, veil
 from hidemia.runtime.arguments import positive
 from hidemia.runtime.engine import EngineSettings
 from hidemia.runtime.errors import DataError, ReplyError
@@ -51,19 +51,23 @@ class Tally:
         accepted: which were.
         low_changes: how far the low band of each lies from what was sent, in levels.
         scores: how right what is read from each is, 0..1, refused or not; None where there is nothing to find.
+        beyond: the share of each that lies beyond the reach of the pair's veil, 0..1; None where there is none.
     """
 
     accepted: list[bool] = field(default_factory=list)
     low_changes: list[float] = field(default_factory=list)
     scores: list[float | None] = field(default_factory=list)
+    beyond: list[float | None] = field(default_factory=list)
 
     def row(self, accepted_is_wrong: bool) -> Row:  # noqa: FBT001
-        """The rate of errors, the range of low changes, and the mean scores of all photos and of those accepted."""
+        """The rate of errors, ranges of low changes and of what is beyond, and mean scores of all and of the accepted."""
         errors = sum(accepted is accepted_is_wrong for accepted in self.accepted)
         taken = [score for score, accepted in zip(self.scores, self.accepted, strict=True) if accepted]
         return rate(errors, len(self.accepted)) | {
             "low_change_min": min(self.low_changes),
             "low_change_max": max(self.low_changes),
+            "beyond_min": min((share for share in self.beyond if share is not None), default=None),
+            "beyond_max": max((share for share in self.beyond if share is not None), default=None),
             "task": mean(self.scores),
             "task_accepted": mean(taken),
         }
@@ -133,12 +137,13 @@ def measure(
 ) -> dict[str, Row]:
     """False rejects of honest replies, and false accepts by kind and in all."""
     tallies: dict[str, Tally] = defaultdict(Tally)
-    kinds = cycle(offences)
+    kinds, pair = cycle(offences), client.manifest.veil
 
     def note(kind: str, reply: Image, sent: Image, truth: NDArray[np.bool_] | int | None) -> None:
         found = recovered(client, reply, sent)
         tallies[kind].accepted.append(found is not None)
         tallies[kind].low_changes.append(similarity.low_change(reply, sent))
+        tallies[kind].beyond.append(None if pair is None else veil.outside_share(reply, sent, pair.reach))
         if truth is not None:
             probability = client.probability(reply, sent=sent) if found is None else found
             tallies[kind].scores.append(score(probability, truth, client.manifest.mask_threshold))
@@ -162,13 +167,16 @@ def measure(
 
 def table(found: dict[str, Row]) -> str:
     """The rates as a Markdown table."""
-    heads = ("", "errors", "trials", "rate", "at most (95 %)", "low change", "read", "read where accepted")
+    heads = (
+        "", "errors", "trials", "rate", "at most (95 %)", "low change", "beyond the veil", "read", "read where accepted",
+    )  # fmt: skip
     lines = ["| " + " | ".join(heads).lstrip() + " |", "|---" * len(heads) + "|"]
     for name, row in found.items():
         read, accepted = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("task", "task_accepted"))
         low = f"{row['low_change_min']:.2f} to {row['low_change_max']:.2f}"
+        beyond = "-" if row["beyond_min"] is None else f"{row['beyond_min']:.1%} to {row['beyond_max']:.1%}"
         rates = f"{row['errors']} | {row['trials']} | {row['rate']:.2%} | {row['upper_95']:.2%}"
-        lines.append(f"| {name.replace('_', ' ')} | {rates} | {low} | {read} | {accepted} |")
+        lines.append(f"| {name.replace('_', ' ')} | {rates} | {low} | {beyond} | {read} | {accepted} |")
     return "\n".join(lines)
 
 

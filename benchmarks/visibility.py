@@ -61,10 +61,13 @@ def _pictures(probe: Probe, stego: Image, reply: Image, device: Client) -> list[
         ("stego", _closeness(stego, probe.cover), stego),
         ("reply", _closeness(reply, probe.cover), reply),
     ]
+    analysed = "what the analysis changed: it carries the result"
+    if device.manifest.veil is not None:
+        analysed = "the result under its veil: noise to whoever lacks the key"
     for name, photo, other, against in (
         ("stego - cover", stego, probe.cover, "what hiding changed"),
         ("reply - cover", reply, probe.cover, "what hiding and analysis changed"),
-        ("reply - stego", reply, stego, "what the analysis changed: it carries the result"),
+        ("reply - stego", reply, stego, analysed),
     ):
         seen, factor = amplified(photo, other)
         found.append((f"{name}, x{factor}", against, np.asarray(seen, dtype=np.uint8)))

@@ -102,6 +102,7 @@ def travel(secret: Image | None, cover: Image | None) -> Journey:
         reply_psnr_db=psnr(reply, cover),
         reply_ssim=ssim(reply, cover),
         dice=None if truth is None else dice(mask, truth),
+        veiled=client.manifest.veil is not None,
     )
 
 

@@ -49,6 +49,7 @@ class Journey:
         reply_psnr_db: Reply against cover, dB, after PNG.
         reply_ssim: The same as structural similarity, 0 to 1.
         dice: Agreement of result and truth, 0 to 1, if the truth is known.
+        veiled: Whether the reply travelled under a veil.
     """
 
     secret: Pixels
@@ -62,6 +63,7 @@ class Journey:
     reply_psnr_db: float
     reply_ssim: float
     dice: float | None
+    veiled: bool = False
 
 
 def picture(journey: Journey) -> Pixels:
@@ -139,7 +141,7 @@ def _back(page: Canvas, journey: Journey) -> None:
         seen,
         (WIRED + SIDE + GAP, BACK),
         f"reply - stego, x{factor}",
-        "carries the result, if both leak",
+        "the veil: noise without its key" if journey.veiled else "carries the result, if both leak",
     )
     found = "" if journey.dice is None else f"vs truth: Dice {journey.dice:.3f}"
     second = LEFT + SIDE + GAP

@@ -9,6 +9,7 @@ from hidemia.benchmarks import offences
 from hidemia.benchmarks.integrity import Tally, measure, rate, score, table
 from hidemia.benchmarks.offences import OFFENCES, Visit
 from hidemia.runtime.errors import ReplyError
+from hidemia.runtime.veil import Veil
 
 
 class Adding:
@@ -21,7 +22,7 @@ class Adding:
 class Gullible:
     """A client that accepts everything, and finds a lesion where a photo is no darker than what was sent."""
 
-    manifest = SimpleNamespace(mask_threshold=0.5)
+    manifest = SimpleNamespace(mask_threshold=0.5, veil=None)
 
     def probability(self, reply, *, sent):
         return (reply >= sent).all(axis=2).astype(np.float32)
@@ -90,17 +91,20 @@ def test_a_strict_client_errs_never_and_a_gullible_one_always(visit):
 
 
 def test_rows_by_hand():
-    tally = Tally([True, False, False, False], [1.0, 3.0, 2.0, 1.5], [0.2, 0.4, None, 0.6])
-    expected = {"low_change_min": 1.0, "low_change_max": 3.0, "task": pytest.approx(0.4), "task_accepted": 0.2}
+    tally = Tally([True, False, False, False], [1.0, 3.0, 2.0, 1.5], [0.2, 0.4, None, 0.6], [0.0, 0.3, 0.1, 0.2])
+    expected = {
+        "low_change_min": 1.0, "low_change_max": 3.0, "beyond_min": 0.0, "beyond_max": 0.3,
+        "task": pytest.approx(0.4), "task_accepted": 0.2,
+    }  # fmt: skip
     assert tally.row(accepted_is_wrong=True) == rate(1, 4) | expected
     assert tally.row(accepted_is_wrong=False) == rate(3, 4) | expected
 
 
 def test_nothing_to_find_has_no_score():
-    row = Tally([True], [0.25], [None]).row(accepted_is_wrong=True)
+    row = Tally([True], [0.25], [None], [None]).row(accepted_is_wrong=True)
     assert row["task"] is row["task_accepted"] is None
     line = table({"plain_photo_sent": row}).splitlines()[-1]
-    assert line == "| plain photo sent | 1 | 1 | 100.00% | 100.00% | 0.25 to 0.25 | - | - |"
+    assert line == "| plain photo sent | 1 | 1 | 100.00% | 100.00% | 0.25 to 0.25 | - | - | - |"
 
 
 def test_the_low_change_of_a_kind(visit):
@@ -108,6 +112,16 @@ def test_the_low_change_of_a_kind(visit):
     assert found["false_reject"]["low_change_min"] == found["false_reject"]["low_change_max"] == 2  # `Adding`
     assert found["analysed_twice"]["low_change_min"] == pytest.approx(4, abs=0.1)
     assert found["false_accept"]["low_change_min"] == found["echo"]["low_change_min"] == 0
+
+
+def test_how_much_of_a_kind_lies_beyond_the_veil(visit):
+    class Veiled(Gullible):
+        manifest = SimpleNamespace(mask_threshold=0.5, veil=Veil(reach=2, key="00" * 32))
+
+    found = measure(Veiled(), iter([visit] * len(OFFENCES)), OFFENCES, 1)
+    assert found["false_reject"]["beyond_max"] == found["echo"]["beyond_max"] == 0  # `Adding` adds no more than 2
+    assert found["analysed_twice"]["beyond_min"] > 0.95  # 4 levels, but where white is near
+    assert "| 0.0% to 0.0% |" in table(found).splitlines()[2]
 
 
 def test_scores_by_hand():
