@@ -60,7 +60,7 @@ class Tally:
     beyond: list[float | None] = field(default_factory=list)
 
     def row(self, accepted_is_wrong: bool) -> Row:  # noqa: FBT001
-        """The rate of errors, ranges of low changes and of what is beyond, and mean scores of all and of the accepted."""
+        """The rate of errors, ranges of low changes and of what is beyond, mean scores of all and of the accepted."""
         errors = sum(accepted is accepted_is_wrong for accepted in self.accepted)
         taken = [score for score, accepted in zip(self.scores, self.accepted, strict=True) if accepted]
         return rate(errors, len(self.accepted)) | {
@@ -168,7 +168,8 @@ def measure(
 def table(found: dict[str, Row]) -> str:
     """The rates as a Markdown table."""
     heads = (
-        "", "errors", "trials", "rate", "at most (95 %)", "low change", "beyond the veil", "read", "read where accepted",
+        "", "errors", "trials", "rate", "at most (95 %)", "low change", "beyond the veil", "read",
+        "read where accepted",
     )  # fmt: skip
     lines = ["| " + " | ".join(heads).lstrip() + " |", "|---" * len(heads) + "|"]
     for name, row in found.items():
