@@ -80,8 +80,7 @@ def table(figures: Figures) -> str:
         ("reply against cover", f"{figures['reply_psnr_db']:.1f} dB / {share('reply_ssim')}",
          f"worst image {figures['reply_psnr_min_db']:.1f} dB"),
         *task,
-        ("control: the server sends the stego back", share("control_identity"),
-         "Dice; nothing may be found" if figures["task"] == "segmentation" else control),
+        ("control: the server sends the stego back", share("control_identity"), control),
         ("control: another image's secret", share("control_other"), control),
     ]  # fmt: skip
     if "subtraction" in figures:
@@ -127,6 +126,10 @@ def card(
     followed = _chosen(recipe, lambda stage: stage.objective == "follow")
     if followed:
         taught = f"In {followed} plain networks that see the bare scan show the analyzer what there is to see."
+    if model.veil_reach is None:
+        veiled = ", and travels as it is"
+    else:
+        veiled = f", and travels under a veil of {model.veil_reach} level (`runtime/veil.py`)"
     if recipe.pupil_of is not None:
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"
@@ -190,7 +193,7 @@ def card(
             f"{'mask' if outlines else 'class'} is read from the difference between what R finds in reply and stego; "
             f"every band is residual; {convolutions}; "
             f"width {model.analyzer.width} with {model.analyzer.levels} levels; {judged}the reply carries a seal "
-            "(`training/seal.py`). "
+            f"(`training/seal.py`){veiled}. "
             f"{taught} {story.history}"
         )
     }

@@ -68,7 +68,7 @@ STORIES = {
             "(`--start` them with `--first-stage 5`), in bfloat16 on one core of an AMD EPYC with AVX-512, an hour "
             "beside other work. Stage 8 went on from the rounded weights of stage 7, those of commit b194f36, in "
             "bfloat16 on one core of an AMD EPYC (Zen 5), 20 minutes beside other work; so did stage 9 from those of "
-            "commit 6888438, 20 minutes."
+            "commit 6888438, and stage 10 from those of commit 37b7390, 20 minutes each."
         ),
         limits=BUSI_LIMITS,
         plain="--rate 1e-3",
@@ -96,9 +96,9 @@ STORIES = {
             "and so did stages 10 to 12, an hour and a half, and stages 13 to 15, an hour on one core of an Intel Xeon "
             "with AVX-512 and AMX, from the weights of commit 4ff37e3; the heads that help training and are thrown "
             "away began anew. So they did in stage 16, which went on from the rounded weights of stage 15, those of "
-            "commit b194f36, on one core of an AMD EPYC (Zen 5), 20 minutes beside other work, and in stage 17 from "
-            "those of commit 6888438, 25 minutes. The plain network that stage 13 follows is the one it is compared "
-            "with."
+            "commit b194f36, on one core of an AMD EPYC (Zen 5), 20 minutes beside other work, in stage 17 from those "
+            "of commit 6888438, 25 minutes, and in stage 18 from those of commit 37b7390, 20 minutes. The plain "
+            "network that stage 13 follows is the one it is compared with."
         ),
         plain="--rate 1e-3",
         limits=(
@@ -129,8 +129,8 @@ STORIES = {
             "commit 2bc6c94 and had the shares of training taken off their verdict, in a run of their own, on one core "
             "of an AMD EPYC (Zen 5), an hour and a quarter beside other work; stage 7 had 2,600 steps to begin with, "
             "and was lengthened when 1,400 were done. Stage 10 went on from the rounded weights of stage 9, those of "
-            "commit b194f36, on such a core, 20 minutes beside other work. The plain network that it follows is the "
-            "one it is compared with."
+            "commit b194f36, on such a core, 20 minutes beside other work, and stage 11 from those of commit 37b7390, "
+            "ten minutes. The plain network that it follows is the one it is compared with."
         ),
         limits=(
             "What it gives as probabilities is as if all kinds were equally frequent, which is not how likely a "
@@ -166,10 +166,11 @@ STORIES = {
             "stages before, in a run of their own, on one core of an AMD EPYC with AVX-512, an hour beside other work; "
             "the plain network that stage 7 follows was trained anew by the same command, half an hour, and has a "
             "balanced accuracy of 0.900 on `val`. Stage 10 went on from the rounded weights of stage 9, those of "
-            "commit b194f36, on one core of an AMD EPYC (Zen 5), a quarter of an hour beside other work, and so did "
-            "stage 11 from those of commit 6888438. Commits up to d6db2c8 made both plain networks, which judged one "
-            "by its last step (docs/research.md). What is added to the logits was set after stage 9, by "
-            "`python -m hidemia.training.thresholds`, and again at the end of the runs of stages 10 and 11."
+            "commit b194f36, on one core of an AMD EPYC (Zen 5), a quarter of an hour beside other work; so did "
+            "stage 11 from those of commit 6888438, and stage 12 from those of commit 37b7390. Commits up to d6db2c8 "
+            "made both plain networks, which judged one by its last step (docs/research.md). What is added to the "
+            "logits was set after stage 9, by `python -m hidemia.training.thresholds`, and again at the end of the "
+            "runs of stages 10, 11 and 12."
         ),
         limits=(
             "The 21 normal slices of test are of six groups of near-copies; it takes most of what is read of "

@@ -26,7 +26,7 @@ class Figures:
     """Means over probes, after the 8-bit channel.
 
     Attributes:
-        stego_psnr_db, reply_psnr_db: against the cover.
+        stego_psnr_db, reply_psnr_db: against the cover; the reply as the analyzer made it, no veil put on.
         task: Dice of the masks, or the probability that the true class is given; in 0..1.
         sealed: share of tiles that carry the seal, 0..1; 1 where the analyzer writes none.
     """

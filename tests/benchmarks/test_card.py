@@ -92,7 +92,11 @@ def test_a_card_says_how_its_model_learned():
     story = dataclasses.replace(STORIES["kvasir"], split="; no lesion is on both sides")
     text = " ".join(card(RECIPES["busi-s"], STORIES["busi-s"], FIGURES, {}, COSTS).split())
     assert (
-        "hider and analyzer learn together in stages 5, 7, 8, 9; in stages 1, 2, 6 what hiding changed is put on other"
+        "hider and analyzer learn together in stages 5, 7, 8, 9, 10; in stages 1, 2, 6 what hiding changed is put on"
+        in text
+    )
+    assert (
+        "the reply carries a seal (`training/seal.py`), and travels under a veil of 1 level (`runtime/veil.py`)."
         in text
     )
     assert "This training had no teacher and no distillation." in text
@@ -105,7 +109,8 @@ def test_a_card_says_how_its_model_learned():
     assert "; in stage 7 half of what is hidden is two scans side by side; the class is read" in text
     assert "In stages 2, 3, 7 plain networks that see the bare scan show the analyzer what there is to see." in text
     text = " ".join(card(RECIPES["kvasir"], STORIES["kvasir"], FIGURES, {}, COSTS).split())
-    assert "hider and analyzer learn together in stages 2, 3, 4, 10, 12, 15, 16, 17; in stages 1, 5" in text
+    assert "hider and analyzer learn together in stages 2, 3, 4, 10, 12, 15, 16, 17, 18; in stages 1, 5" in text
+    assert "and travels as it is." in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
     assert "side by side" not in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
     assert "other photos" not in " ".join(card(RECIPES["busi"], story, FIGURES, {}, COSTS).split())
 
