@@ -30,6 +30,16 @@ def within(reply: Tensor, stego: Tensor, reach: int) -> Tensor:
     return _straight_through(reply, held(reply, stego, reach))
 
 
+def veiled(stego: Tensor, reach: int, draw: torch.Generator) -> Tensor:
+    """What travels in the place of a reply: (B, 3, H, W), each value evenly drawn from its window around the stego's.
+
+    That is all that anyone without the key can tell of it (`hidemia.runtime.veil`), so no reply is asked for.
+    """
+    levels = to_uint8(stego).float()
+    drawn = torch.randint(0, 2 * reach + 1, levels.shape, generator=draw)
+    return ((levels - reach).clamp(0, 255 - 2 * reach) + drawn.to(levels)) / 255
+
+
 def excess_loss(reply: Tensor, stego: Tensor, reach: int) -> Tensor:
     """Mean squared distance by which a reply, before it is held, reaches too far; 0 within. Both (B, 3, H, W)."""
     return F.relu((reply - stego).abs() - reach / 255).square().mean()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hidemia.training.channel import to_uint8
+from hidemia.training.channel import to_uint8, veiled
 from hidemia.training.data import Scans, scaled
 from hidemia.training.heads import ClassificationHead
+from hidemia.training.system import System
 from hidemia.training.wavelet import dwt, split
 
 
@@ -31,14 +32,16 @@ def balanced_accuracy(prediction: Tensor, labels: Tensor) -> float:
 
 
 @torch.no_grad()
-def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batch: int = 16) -> dict[str, float]:
+def validate(system: System, scans: Scans, covers: Tensor, size_px: int, batch: int = 16) -> dict[str, float]:
     """Means over the scans given, one cover each, after the channel: PSNR of stego, reply and R(stego), the task.
 
+    The reply is the one that travels, under its veil where there is one.
     R(stego) is compared with the scan: what R has lost a photo hardly holds.
 
     Where the analyzer gives a `hidemia.training.verdict`, also how good that is before it is written into a reply.
     """
     training, device = system.training, next(system.parameters()).device
+    draw = torch.Generator().manual_seed(0)
     system.eval()
     stego_db, reply_db, reference_db, task, answers, verdicts = [], [], [], [], [], []
     for start in range(0, len(scans.images), batch):
@@ -47,7 +50,8 @@ def validate(system: nn.Module, scans: Scans, covers: Tensor, size_px: int, batc
         cover = scaled(covers[picks % len(covers)].to(device), size_px)
         trip = system(secret, cover)
         stego_db.append(psnr_db(trip.stego, cover))
-        reply_db.append(psnr_db(trip.reply, cover))
+        sent_back = trip.reply if system.reach is None else veiled(trip.stego, system.reach, draw)
+        reply_db.append(psnr_db(sent_back, cover))
         reference_db.append(psnr_db(trip.reference, secret))
         if isinstance(system.head, ClassificationHead):
             answers.append(trip.logits.argmax(dim=1).cpu())

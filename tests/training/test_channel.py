@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from hidemia.training.channel import excess_loss, held, to_uint8, transmit, within
+from hidemia.runtime import veil
+from hidemia.training.channel import excess_loss, held, to_uint8, transmit, veiled, within
 
 
 def through_png(image: torch.Tensor) -> torch.Tensor:
@@ -80,3 +81,16 @@ def test_excess_by_hand() -> None:
     reply = torch.tensor([101.0, 103.0, 95.0, 100.0]) / 255
     assert (excess_loss(reply, stego, 1) * 255**2).item() == pytest.approx(5, rel=1e-3)
     assert excess_loss(reply, stego, 5) == 0
+
+
+@pytest.mark.parametrize("reach", [1, 3])
+def test_what_training_takes_to_travel_is_what_travels(reach) -> None:
+    """Against the runtime's windows: all of their levels, and no other."""
+    stego = torch.arange(256, dtype=torch.uint8)[:, None].expand(-1, 400)
+    low = veil.lowest(stego.numpy(), reach)
+    draw = torch.Generator().manual_seed(0)
+    first, second = (veiled(stego / 255, reach, draw) for _ in range(2))
+    offsets = to_uint8(first).numpy().astype(int) - low
+    for row in offsets:
+        assert np.unique(row).tolist() == list(range(2 * reach + 1))
+    assert not torch.equal(first, second)
