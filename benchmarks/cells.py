@@ -179,8 +179,9 @@ class TorchPair:
 
     @torch.no_grad()
     def analyze(self, stego: Image) -> Image:
-        """The reply, uint8 (S, S, 3)."""
-        return _image(self.system.analyzer(_tensor(stego)))
+        """The reply, uint8 (S, S, 3), its veil off."""
+        photo_sent = _tensor(stego)
+        return _image(self.system.arrived(self.system.analyzer(photo_sent), photo_sent))
 
     @torch.no_grad()
     def unrounded_psnr_db(self, secret: Image, cover: Image) -> tuple[float, float]:

@@ -49,7 +49,7 @@ class Tally:
 
     Attributes:
         accepted: which were.
-        low_changes: how far the low band of each lies from what was sent, in levels.
+        low_changes: how far the low band of each lies from what was sent, in levels, its veil taken off.
         scores: how right what is read from each is, 0..1, refused or not; None where there is nothing to find.
         beyond: the share of each that lies beyond the reach of the pair's veil, 0..1; None where there is none.
     """
@@ -142,8 +142,9 @@ def measure(
     def note(kind: str, reply: Image, sent: Image, truth: NDArray[np.bool_] | int | None) -> None:
         found = recovered(client, reply, sent)
         tallies[kind].accepted.append(found is not None)
-        tallies[kind].low_changes.append(similarity.low_change(reply, sent))
-        tallies[kind].beyond.append(None if pair is None else veil.outside_share(reply, sent, pair.reach))
+        judged = reply if pair is None else veil.lift(reply, sent, pair).reply
+        tallies[kind].low_changes.append(similarity.low_change(judged, sent))
+        tallies[kind].beyond.append(None if pair is None else veil.outside(reply, sent, pair.reach) / reply.size)
         if truth is not None:
             probability = client.probability(reply, sent=sent) if found is None else found
             tallies[kind].scores.append(score(probability, truth, client.manifest.mask_threshold))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.runtime import Server
+from hidemia.runtime.veil import lowest
 
 Image = NDArray[np.uint8]
 
@@ -97,8 +98,22 @@ def smoothed(visit: Visit) -> Image:
     return np.asarray(cv2.GaussianBlur(visit.reply, (3, 3), 0.5), dtype=np.uint8)
 
 
+def guessed(visit: Visit) -> Image:
+    """Drawn evenly from the levels around the stego's, one up or down: what a reply looks like to who lacks the key."""
+    draw = np.random.default_rng(int(visit.stego.sum()))
+    return lowest(visit.stego, 1) + draw.integers(0, 3, visit.stego.shape, dtype=np.uint8)
+
+
+def turned(visit: Visit) -> Image:
+    """A square of 8 px of the reply, every value of it one level further up or, from the highest, down."""
+    turned, low, square = visit.reply.copy(), lowest(visit.stego, 1), (slice(60, 68), slice(60, 68))
+    turned[square] = low[square] + (visit.reply[square] - low[square] + 1) % 3
+    return turned
+
+
 OFFENCES: tuple[Callable[[Visit], Image], ...] = (
     echo, bare_cover, other_client, nothing_hidden, analysed_twice, jpeg, noisy, shifted, half, quarter, smoothed,
+    guessed, turned,
 )  # fmt: skip
 
 

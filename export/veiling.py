@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import secrets
+import stat
+import tempfile
 from pathlib import Path
 
 from hidemia.runtime.errors import ExportError
@@ -38,21 +41,40 @@ def kept_key(file: Path) -> str:
     """The key in a file that only its owner can read, which is made where there is none.
 
     Raises:
-        ExportError: it cannot be read or written, or is none.
+        ExportError: it cannot be read or written, others can read it, or it is none.
     """
     try:
         if not file.exists():
-            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as made:
-                made.write(secrets.token_hex(32) + "\n")
+            _make(file)
+        mode = stat.S_IMODE(file.stat().st_mode)
         key = file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no text"
         raise ExportError(
             f"{file}: expected the key of the veil, or a folder to make one in, got: {reason}; mend its permissions"
         ) from error
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ExportError(
+            f"{file}: expected a key that only its owner can read, got mode {mode:04o}; chmod go= {file}, or remove it "
+            "for a new one if somebody may have read it"
+        )
     if not re.fullmatch("[0-9a-f]{64}", key):
         raise ExportError(
             f"{file}: expected 64 hexadecimal digits in small letters, got {len(key)} characters; "
             "put the key back, or remove the file for a new one"
         )
     return key
+
+
+def _make(file: Path) -> None:
+    """Write a new key whole or not at all; of two exports at once, the first to be done counts."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # which its owner alone can read
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as made:
+            made.write(secrets.token_hex(32) + "\n")
+            made.flush()
+            os.fsync(made.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, file)
+    finally:
+        Path(name).unlink()

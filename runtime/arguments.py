@@ -36,6 +36,12 @@ class Parser(argparse.ArgumentParser):
             help="refuse a bundle that the holder of this public key (Ed25519, PEM) did not sign; may be repeated",
         )
 
+    def add_shared(self) -> None:
+        """Add `--shared-ok`."""
+        self.add_argument(
+            "--shared-ok", action="store_true", help="load a private bundle although other accounts can read it"
+        )
+
     def add_engine(self) -> None:
         """Add `--precision`, `--engine`, `--device` and `--threads`; `engine_settings` reads them."""
         self.add_argument("--precision", choices=get_args(Precision), help="default: the bundle's first")

@@ -138,14 +138,19 @@ class Bundle:
             self.read(graph)
 
     def check_unshared(self) -> None:
-        """Refuse a private client bundle that other accounts can read; public weights and servers are no secret.
+        """Refuse a private bundle whose secrets other accounts can read: a client's networks, and the key of a veil.
 
         Raises:
-            BundleError: Its group or others can read a graph, or the manifest with the key of the veil.
+            BundleError: Its group or others can read a graph of a client, or the manifest with the key.
         """
-        if self.manifest.role == "client" and not self.manifest.public_key:
-            names = [*(graph.path for graph in self.manifest.graphs), manifests.FILE_NAME]
-            permissions.check_unshared(self.path, [self.path / name for name in names])
+        manifest = self.manifest
+        if manifest.public_key:
+            return
+        if manifest.role == "client":
+            graphs = [self.path / graph.path for graph in manifest.graphs]
+            permissions.check_unshared(self.path, graphs, opens="can recover")
+        if manifest.veil is not None:
+            permissions.check_unshared(self.path, [self.path / manifests.FILE_NAME], opens="has the key of the veil")
 
     def _check_size(self, graph: Graph) -> None:
         file = self.path / graph.path

@@ -183,7 +183,7 @@ def _bundle(
         with (
             Client.load(path, precision=options.precision, engine=settings, shared_ok=True)
             if role == "client"
-            else Server.load(path, precision=options.precision, engine=settings)
+            else Server.load(path, precision=options.precision, engine=settings, shared_ok=True)
         ):
             pass
     except HidemiaError as error:

@@ -48,7 +48,7 @@ def examine(
         precision: The precision that is asked for; any when None.
         providers: Execution providers of the installed ONNX Runtime; not judged when None.
         trusted_keys: As `Bundle.open` takes them.
-        shared_ok: A private client bundle that other accounts can read is a warning.
+        shared_ok: A private bundle that other accounts can read is a warning.
 
     Returns:
         Nothing when it can run.

@@ -33,23 +33,30 @@ def unveiled(reply: Image, sent: Image, pair: Veil) -> Image:
         uint8 (S, S, 3), RGB: what the analyzer answered.
 
     Raises:
-        ReplyError: The reply equals what was sent, or lies beyond the veil's reach somewhere.
+        ReplyError: The reply equals what was sent, lies outside the veil's windows somewhere, or was not made for this
+            photo by a server of this pair, as it stands.
     """
     _check_echo(similarity.changed_share(reply, sent))
-    outside = veil.outside_share(reply, sent, pair.reach)
-    if outside:
+    beyond = veil.outside(reply, sent, pair.reach)
+    if beyond:
         raise ReplyError(
             f"reply: expected every value within the veil's {2 * pair.reach + 1} levels around that of the photo sent, "
-            f"got {outside:.2%} beyond; it answers another photo or was altered on the way: send again"
+            f"got {beyond} of {reply.size} beyond; it answers another photo or was altered on the way: send again"
         )
-    return veil.lift(reply, sent, pair)
+    lifted = veil.lift(reply, sent, pair)
+    if not lifted.is_genuine:
+        raise ReplyError(
+            "reply: expected the mark of this pair's server on this very reply, got another; "
+            "another server answered or it was altered on the way: send again, and see what lies in between"
+        )
+    return lifted.reply
 
 
 def check_distance(reply: Image, sent: Image, limits: ReplyLimits) -> Integrity:
     """Judge a reply by its distance to what was sent, before anything is recovered from it.
 
     Args:
-        reply: uint8 (S, S, 3), RGB, as the server returned it.
+        reply: uint8 (S, S, 3), RGB, as the server returned it, its veil taken off.
         sent: uint8 (S, S, 3), RGB, the stego as it was sent.
         limits: The manifest's.
 

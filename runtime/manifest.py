@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 FILE_NAME = "manifest.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Role: TypeAlias = Literal["client", "server"]
 Verb: TypeAlias = Literal["hide", "analyze", "recover"]
@@ -135,7 +135,7 @@ class Graph(Struct, frozen=True, kw_only=True):
 
 
 class ReplyLimits(Struct, frozen=True, kw_only=True):
-    """How a reply must relate to what was sent; beyond these it gives no result.
+    """How a reply, its veil taken off, must relate to what was sent; beyond these it gives no result.
 
     Attributes:
         min_psnr_db: Reply against sent; below, it is not an answer to this photo.
@@ -166,7 +166,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         pair_id: Shared by the client and the server bundle of one training.
         mask_threshold: Probability from which a pixel belongs to the mask; segmentation only.
         reply_limits: Client only.
-        veil: What replies travel under; None sends them as they are, as bundles of older exports do.
+        veil: What replies travel under; None sends them as they are.
         public_key: Its weights are published, so anyone can recover: a public demonstration.
     """
 

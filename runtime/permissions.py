@@ -44,8 +44,13 @@ def writable(paths: Iterable[Path]) -> tuple[Path, str] | None:
     return None
 
 
-def check_unshared(folder: Path, files: Iterable[Path]) -> None:
-    """Refuse a client's private networks where other accounts can read them.
+def check_unshared(folder: Path, files: Iterable[Path], *, opens: str) -> None:
+    """Refuse what opens private photos where other accounts can read it.
+
+    Args:
+        folder: The bundle's.
+        files: Those that hold it.
+        opens: What whoever reads one of them can do, for the error.
 
     Raises:
         BundleError: The group or others can read one of the files.
@@ -53,7 +58,7 @@ def check_unshared(folder: Path, files: Iterable[Path]) -> None:
     file = shared(folder, files)
     if file is not None:
         raise BundleError(
-            f"{file}: expected a file that only its owner can read, since whoever reads it can recover, got mode "
+            f"{file}: expected a file that only its owner can read, since whoever reads it {opens}, got mode "
             f"{stat.S_IMODE(file.stat().st_mode):04o}; chmod -R go= {folder}, or pass --shared-ok (shared_ok=True)"
         )
 

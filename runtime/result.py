@@ -23,7 +23,7 @@ __all__ = ["Integrity", "Result", "make_result"]
 
 @dataclass(frozen=True, slots=True)
 class Integrity:
-    """How the reply relates to what was sent; all was within the manifest's limits.
+    """How the reply, its veil taken off, relates to what was sent; all was within the manifest's limits.
 
     Attributes:
         psnr_db: Reply against sent.

@@ -53,6 +53,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         precision: The manifest's first when None.
         token_file: Holds the bearer token, on every node; the token of the node's environment when None.
         insecure: Serve without a token.
+        shared_ok: Load a private bundle although other accounts on a node can read it.
         min_replicas: Never fewer.
         max_replicas: Ray adds replicas up to this many as photos come in; `min_replicas` when None.
     """
@@ -61,6 +62,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     precision: Precision | None = None
     token_file: str | None = None
     insecure: bool = False
+    shared_ok: bool = False
     min_replicas: int = 2
     max_replicas: int | None = None
 
@@ -160,7 +162,12 @@ class Photos:
 
     def __init__(self, options: Options, settings: Settings, engine: EngineSettings) -> None:
         logging.getLogger("hidemia").setLevel(logging.INFO)
-        server = Server.load(options.server or defaults.bundle("server"), precision=options.precision, engine=engine)
+        server = Server.load(
+            options.server or defaults.bundle("server"),
+            precision=options.precision,
+            engine=engine,
+            shared_ok=options.shared_ok,
+        )
         self._black = np.zeros((server.image_size_px, server.image_size_px, 3), np.uint8)
         server.analyze(self._black)  # the first run is the slowest, and should fail before anybody asks
         self._service = PhotoService(server, dataclasses.replace(settings, token=options.token), batching=RayBatcher)

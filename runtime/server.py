@@ -37,6 +37,7 @@ class Server:
         precision: Precision | None = None,
         engine: EngineSettings | None = None,
         trusted_keys: Sequence[str | Path] | None = None,
+        shared_ok: bool = False,
     ) -> Server:
         """Open a server bundle and make its engines ready.
 
@@ -45,13 +46,16 @@ class Server:
             precision: The manifest's first when None.
             engine: What runs the graphs, and where; ONNX Runtime on the CPU when None.
             trusted_keys: Files with Ed25519 public keys, one of which must have signed the bundle; see `Bundle.open`.
+            shared_ok: Load a private bundle although other accounts on this machine can read the key of its veil.
 
         Raises:
-            BundleError: No bundle, a damaged or unsigned one, or one of another role.
+            BundleError: No bundle, a damaged or unsigned one, one of another role, or one whose key others can read.
             EngineError: The engine is absent or cannot run it.
             HidemiaError: A trusted key cannot be read.
         """
         bundle = Bundle.open(path, "server", trusted_keys=trusted_keys)
+        if not shared_ok:
+            bundle.check_unshared()
         settings = engine or EngineSettings()
         chosen = bundle.graph("analyze", precision=precision, backend=settings.reads)
         graphs = [

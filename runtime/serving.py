@@ -73,7 +73,11 @@ def serve(arguments: list[str]) -> int:
     )
     with (
         Server.load(
-            options.server, precision=options.precision, engine=engine, trusted_keys=options.require_signature
+            options.server,
+            precision=options.precision,
+            engine=engine,
+            trusted_keys=options.require_signature,
+            shared_ok=options.shared_ok,
         ) as server,
         contextlib.ExitStack() as sockets,
     ):
@@ -143,6 +147,7 @@ def _parser() -> Parser:
     parser.add_argument("--rate-limit", type=float, metavar="N", help="photos a second of one address (default: none)")
     parser.add_argument("--audit-log", type=Path, metavar="FILE", help="append a JSON line for every photo received")
     parser.add_argument("--log-format", choices=logs.FORMATS, default="text", help="default: text")
+    parser.add_shared()
     parser.add_signature()
     parser.add_engine()
     return parser

@@ -2,18 +2,23 @@
 
 No value of a reply lies further than ``reach`` levels from that of the photo it answers: it lies in a window of
 ``2 * reach + 1`` levels around it. The server moves each value round its window as if that were a circle, by steps that
-only the key and the photo tell; the device moves it back, and has the reply to the last bit.
+only the key tells; the device moves it back, and has the reply to the last bit. Steps are evenly drawn, so what travels
+is even in its windows whatever the reply was. To whoever lacks the key the reply adds nothing to what the stego tells,
+as long as SHAKE-256 cannot be told from random bytes.
 
-Steps are evenly drawn, so what travels is even in its windows whatever the reply was, as under a one-time pad: stego
-and reply together tell whoever lacks the key nothing of the result, however much else is known. The keystream is
-SHAKE-256 of key and photo. It is repeated for the same photo alone, to which the reply is the same.
+The steps are drawn from a mark, a keyed hash of photo and reply (RFC 5297 calls that a synthetic initialization
+vector): two replies to one photo, by servers that round differently, have other steps, and the same reply the same. The
+mark travels in the first values of the photo, where it looks as even as the rest. By it the device knows, too, that
+this very reply was made for this very photo by a holder of the key, and that nothing was changed on the way.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from typing import Annotated
+import hmac
+import math
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -22,10 +27,15 @@ from numpy.typing import NDArray
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.errors import EngineError
 
-__all__ = ["Veil", "lift", "lowest", "outside_share", "put", "steps"]
+__all__ = ["MOST_REACH", "Lifted", "Veil", "lift", "lowest", "outside", "put"]
 
-_DOMAIN = b"hidemia veil 1\0"
+MOST_REACH = 16
+_KEY_BYTES = 32
+_MARK_BITS = 128
 _SPARE = 256  # bytes drawn beyond what is needed on average
+
+Levels = NDArray[np.uint8]
+"""Places in windows, flat: 0 to 2 * reach."""
 
 
 class Veil(Struct, frozen=True, kw_only=True):
@@ -36,8 +46,29 @@ class Veil(Struct, frozen=True, kw_only=True):
         key: 32 bytes in hexadecimal, kept as secret as the recover network.
     """
 
-    reach: Annotated[int, Meta(ge=1, le=16)]
+    reach: Annotated[int, Meta(ge=1, le=MOST_REACH)]
     key: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+    def __post_init__(self) -> None:
+        # msgspec asks this of what is read alone.
+        if not 1 <= self.reach <= MOST_REACH or len(bytes.fromhex(self.key)) != _KEY_BYTES:
+            raise ValueError(f"Expected a reach of 1 to {MOST_REACH} and a key of {_KEY_BYTES} bytes, got {self!r}")
+
+    def __repr__(self) -> str:
+        """Without the key: a manifest may be printed."""
+        return f"Veil(reach={self.reach})"
+
+
+class Lifted(NamedTuple):
+    """A reply with its veil off.
+
+    Attributes:
+        reply: uint8 (S, S, 3). Where the mark was it is the photo sent.
+        is_genuine: Whether a holder of the key made this reply for this photo, and nothing was changed since.
+    """
+
+    reply: Image
+    is_genuine: bool
 
 
 def put(reply: Image, sent: Image, veil: Veil) -> Image:
@@ -54,18 +85,22 @@ def put(reply: Image, sent: Image, veil: Veil) -> Image:
     Raises:
         EngineError: A value of the reply lies outside its window: its graph is of another veil.
     """
-    outside = outside_share(reply, sent, veil.reach)
-    if outside:
+    beyond = outside(reply, sent, veil.reach)
+    if beyond:
         raise EngineError(
-            f"analyze: expected replies within {veil.reach} levels of the photo, as the veil of this bundle reaches, "
-            f"got {outside:.2%} of values beyond; export the bundle again"
+            f"analyze: expected replies within {veil.reach} of the photo's levels, as the manifest's veil reaches, "
+            f"got {beyond} of {reply.size} values beyond; export the bundle again"
         )
     low = lowest(sent, veil.reach)
-    return low + _around((reply - low) + steps(sent, veil), veil.reach)
+    places = (reply - low).ravel()
+    mark = _mark(places, sent, veil)
+    moved = _around(places + _steps(mark, sent, veil), veil.reach)
+    moved[: len(mark)] = mark
+    return low + moved.reshape(sent.shape)
 
 
-def lift(reply: Image, sent: Image, veil: Veil) -> Image:
-    """Take the veil off a reply, as the device does: `put` undone, where all lies in its windows.
+def lift(reply: Image, sent: Image, veil: Veil) -> Lifted:
+    """Take the veil off a reply, as the device does: `put` undone.
 
     Args:
         reply: uint8 (S, S, 3), as it was received.
@@ -73,17 +108,19 @@ def lift(reply: Image, sent: Image, veil: Veil) -> Image:
         veil: The pair's.
 
     Returns:
-        uint8 (S, S, 3): the analyzer's reply. Where a value lies outside its window, which no reply's does, one that
-        means nothing: ask `outside_share` first.
+        The reply, and whether it is genuine. If not, it means nothing.
     """
     low, circle = lowest(sent, veil.reach), 2 * veil.reach + 1
-    offset = _around(reply - low, veil.reach)
-    return low + _around(offset + (circle - steps(sent, veil)), veil.reach)
+    places = (reply - low).ravel()
+    mark = places[: _mark_length(circle)].copy()
+    places = _around(_around(places, veil.reach) + (circle - _steps(mark, sent, veil)), veil.reach)
+    is_genuine = hmac.compare_digest(mark.tobytes(), _mark(places, sent, veil).tobytes())
+    return Lifted(low + places.reshape(sent.shape), is_genuine and not outside(reply, sent, veil.reach))
 
 
-def outside_share(reply: Image, sent: Image, reach: int) -> float:
-    """Share of a reply's values outside their windows, 0..1; 0 for what a server sends. Both uint8, of one shape."""
-    return float(np.mean((reply - lowest(sent, reach)) > 2 * reach))  # what lies below wraps round to far above
+def outside(reply: Image, sent: Image, reach: int) -> int:
+    """How many values of a reply lie outside their windows; none of what a server sends. Both uint8, of one shape."""
+    return int(np.count_nonzero((reply - lowest(sent, reach)) > 2 * reach))  # what lies below wraps to far above
 
 
 def lowest(sent: Image, reach: int) -> Image:
@@ -92,29 +129,51 @@ def lowest(sent: Image, reach: int) -> Image:
     return window
 
 
-def steps(sent: Image, veil: Veil) -> NDArray[np.uint8]:
-    """How far each value is moved: uint8 of the shape of `sent`, evenly drawn from 0 to ``2 * reach``.
+def _mark(places: Levels, sent: Image, veil: Veil) -> Levels:
+    """The keyed hash of photo and reply, as levels; the places that it will take are set to the photo's own first."""
+    count = _mark_length(2 * veil.reach + 1)
+    places[:count] = (sent - lowest(sent, veil.reach)).ravel()[:count]
+    return _drawn(b"mark", _digest(places), sent, veil, count)
 
-    Bytes of the keystream from which a remainder would be uneven are passed over.
+
+def _steps(mark: Levels, sent: Image, veil: Veil) -> Levels:
+    """How far each value is moved, evenly drawn."""
+    return _drawn(b"steps", mark.tobytes(), sent, veil, sent.size)
+
+
+def _drawn(purpose: bytes, seed: bytes, sent: Image, veil: Veil, count: int) -> Levels:
+    """Evenly drawn levels of a window, by SHAKE-256 of the key, a purpose, the photo and a seed.
+
+    Bytes of the stream whose remainders would be uneven are passed over.
     """
-    keystream = hashlib.shake_256(_DOMAIN + bytes.fromhex(veil.key) + hashlib.sha256(sent.tobytes()).digest())
+    secret = b"hidemia veil 1\0" + bytes.fromhex(veil.key)
+    stream = hashlib.shake_256(secret + purpose + b"\0" + _digest(sent) + seed)
     circle = 2 * veil.reach + 1
     end = 256 - 256 % circle
-    count = sent.size * 256 // end + _SPARE
+    length = count * 256 // end + _SPARE
     while True:
-        drawn = np.frombuffer(keystream.digest(count), np.uint8)
-        kept = drawn[drawn < end]
-        if len(kept) >= sent.size:
-            return _remainders(circle)[kept[: sent.size]].reshape(sent.shape)
-        count *= 2  # the same stream, read further
+        read = np.frombuffer(stream.digest(length), np.uint8)
+        kept = read[read < end]
+        if len(kept) >= count:
+            return _remainders(circle)[kept[:count]]
+        length *= 2  # the same stream, read further
 
 
-def _around(moved: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
+def _digest(array: Levels) -> bytes:
+    return hashlib.sha256(array.tobytes()).digest()
+
+
+def _mark_length(circle: int) -> int:
+    """Levels that hold as much as the bits of a mark."""
+    return math.ceil(_MARK_BITS / math.log2(circle))
+
+
+def _around(moved: Levels, reach: int) -> Levels:
     """Where one is on the circle after moving so far."""
     return _remainders(2 * reach + 1)[moved]
 
 
 @functools.cache
-def _remainders(circle: int) -> NDArray[np.uint8]:
+def _remainders(circle: int) -> Levels:
     """The remainder of every byte: five times as fast as to divide."""
     return (np.arange(256) % circle).astype(np.uint8)

@@ -61,6 +61,7 @@ def analyze(arguments: list[str]) -> int:
     """Run `hidemia analyze`."""
     parser = Parser("analyze", "Analyse a stego photo without extracting what is hidden, and write the reply photo.")
     parser.add_argument("--server", type=Path, default=defaults.bundle("server"), metavar="DIR", help=_BUNDLE_HELP)
+    parser.add_shared()
     parser.add_signature()
     parser.add_engine()
     parser.add_argument("stego", type=Path, metavar="STEGO.png", help="the photo as it was received")
@@ -73,6 +74,7 @@ def analyze(arguments: list[str]) -> int:
         precision=options.precision,
         engine=engine_settings(options),
         trusted_keys=options.require_signature,
+        shared_ok=options.shared_ok,
     ) as server:
         reply = server.analyze(stego)
     write(options.out, png.encode(reply))
@@ -173,9 +175,7 @@ def read_token(file: Path | None) -> str | None:
 
 def _add_client(parser: Parser) -> None:
     parser.add_argument("--client", type=Path, default=defaults.bundle("client"), metavar="DIR", help=_BUNDLE_HELP)
-    parser.add_argument(
-        "--shared-ok", action="store_true", help="load a private bundle although other accounts can read it"
-    )
+    parser.add_shared()
     parser.add_signature()
     parser.add_engine()
 

@@ -95,7 +95,7 @@ class FineTune(Objective):
         return self._total(stego, batch) | {"stego": held}
 
     def _total(self, stego: Tensor, batch: Batch) -> Losses:
-        trip = self.system.answer(stego, self.system.arrived(self.system.analyzer(stego), stego))
+        trip = self.system.answer(stego, transmit(self.system.analyzer(stego)))
         return {
             "task": mia_loss(trip.logits, self._truth(batch)),
             "reply": self.config.reply_weight * percept_loss(trip.reply, batch.covers),

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MOST_REACH = 16  # of a veil, see `hidemia.runtime.veil`, which devices import without torch
+
 
 def transmit(image: Tensor) -> Tensor:
     """Clip to [0, 1] and round to the 256 levels of a PNG; the gradient passes straight through.

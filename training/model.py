@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.channel import MOST_REACH
 from hidemia.training.cmunext import CMUNeXtConfig
 from hidemia.training.deepstega import DeepStegaConfig
 from hidemia.training.heads import ClassificationHead, SegmentationHead
@@ -58,8 +59,11 @@ class ModelConfig:
         """Fresh networks.
 
         Raises:
-            ValueError: a setting is not one of those that a network has, or the analyzer writes another task's result.
+            ValueError: a setting is not one of those that a network has, the analyzer writes another task's result, or
+                no veil has such a reach.
         """
+        if self.veil_reach is not None and not 1 <= self.veil_reach <= MOST_REACH:
+            raise ValueError(f"veil_reach: expected 1 to {MOST_REACH}, or none, got {self.veil_reach}")
         judged = self.analyzer.classes if isinstance(self.analyzer, AnalyzerConfig) else None
         read = len(self.classes) if self.task == "classification" and self.head == "tiles" else None
         if judged not in (None, read):

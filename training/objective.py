@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidemia.training.analyzer import Analyzer
-from hidemia.training.channel import transmit
+from hidemia.training.channel import MOST_REACH, transmit
 from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.losses import beyond, mia_loss
@@ -117,6 +117,7 @@ class Objective(nn.Module):
 
     trains_hider = True
     trains_analyzer = True
+    veils = False  # whether it can hold replies to the reach of a veil
     guided = False  # by plain networks
 
     def __init__(
@@ -136,7 +137,14 @@ class Objective(nn.Module):
         labelled = isinstance(system.head, ClassificationHead) and not self.guided
         if config.joined and (labelled or not config.pool):
             raise ValueError("joined: expected False without a pool, and where one label is the truth, got True")
-        system.reach = config.reach
+        if config.reach is not None and (not self.veils or config.reply_ssim):
+            raise ValueError(
+                f"reach: expected None for {config.objective!r}, or where an SSIM of the reply is asked for, got "
+                f"{config.reach}"
+            )
+        if config.reach is not None and not 1 <= config.reach <= MOST_REACH:
+            raise ValueError(f"reach: expected 1 to {MOST_REACH}, got {config.reach}")
+        system.reach = config.reach  # the stage decides under which veil its replies travel
         self.system, self.aids, self.config = system, aids, config
 
     def trained(self) -> list[tuple[list[nn.Module], float]]:

@@ -21,6 +21,9 @@ class Recipe:
         balanced: share of each batch that is drawn class by class, where classes are rare; what that leaves uneven
             is evened in the end, see `hidemia.training.offsets`.
         upright: whether its scans have an up and a down; those that have none are turned by quarters as well.
+
+    Raises:
+        ValueError: the last stage does not learn under the veil that the model will have.
     """
 
     model: ModelConfig

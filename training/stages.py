@@ -146,6 +146,8 @@ def _evened(features: Tensor, grid: tuple[int, int]) -> Tensor:
 class Joint(Objective):
     """Everything together: the result is read from the reply."""
 
+    veils = True
+
     def forward(self, batch: Batch, done: float) -> Losses:
         stego, held = self._hidden(batch)
         trip, losses = self._answered(stego, batch, done)
@@ -233,7 +235,7 @@ class Seal(Objective):
             sent = torch.cat([stego, batch.covers[: self.config.blank]])
             bands = split(dwt(sent))
         features = self.system.analyzer.features(bands)
-        trip = self.system.answer(sent, self.system.arrived(self.system.analyzer.reply(bands, features), sent))
+        trip = self.system.answer(sent, transmit(self.system.analyzer.reply(bands, features)))
         covers = torch.cat([batch.covers, batch.covers[: self.config.blank]])
         agreed = agreement(trip.recovered, trip.reference, self.system.analyzer.signs)
         hidden = torch.arange(len(sent), device=sent.device) < count

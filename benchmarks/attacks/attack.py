@@ -108,13 +108,15 @@ def attack(
             found, became[name] = trained_here(work, kinds, name, size, budget)
             learned += found
     machine = environment(torch.get_num_threads())
+    veil = victim.client.manifest.veil
+    known = "" if veil is None else ", replies under a veil whose key the attacker lacks unless a row says otherwise"
     return Attacks(
         hider=model.name,
         date=work.parts.date,
         seconds=round(work.parts.seconds, 1),
         machine=f"{machine.processor}, {machine.cores} cores, {machine.threads} threads",
         quick=budget != FULL,
-        method=sentences(victim.settings, means, sources, photos, budget, became),
+        method=sentences(victim.settings + known, means, sources, photos, budget, became),
         controls=controls(rows, len(sources["test"].covers)),
         detections=rows,
         learned=learned,
@@ -206,7 +208,13 @@ def _networks(
     ]
     found.append(work.do("leaked results", Exposure | None, partial(exposures.answered, sources, photos, budget)))
     if veil is not None:
-        bare = {split: unveiled(one, veil) for split, one in photos.items()}
-        read = partial(exposures.answered, sources, bare, budget, "stego and reply, and the key of the veil")
+
+        def read() -> Exposure | None:
+            bare = {split: unveiled(one, veil) for split, one in photos.items()}
+            return exposures.answered(sources, bare, budget, "stego and reply, and the key of the veil")
+
         found.append(work.do("leaked results and key", Exposure | None, read))
+    alone = {split: Photos(one.stegos, one.stegos) for split, one in photos.items()}
+    of_one = partial(exposures.answered, sources, alone, budget, "stego alone")
+    found.append(work.do("leaked results of one photo", Exposure | None, of_one))
     return [exposure for exposure in found if exposure is not None]

@@ -73,15 +73,15 @@ def test_exact_bounds():
 
 
 def test_a_strict_client_errs_never_and_a_gullible_one_always(visit):
-    strict = measure(Strict(), iter([visit] * 6), OFFENCES, 2)
+    strict = measure(Strict(), iter([visit] * 7), OFFENCES, 2)
     assert strict["false_reject"]["errors"] == 0
     assert (
-        strict["false_accept"]["errors"] == strict["plain_photo_sent"]["errors"] == 6
+        strict["false_accept"]["errors"] == strict["plain_photo_sent"]["errors"] == 7
     )  # it answers that photo rightly
-    gullible = measure(Gullible(), iter([visit] * 6), OFFENCES, 2)
+    gullible = measure(Gullible(), iter([visit] * 7), OFFENCES, 2)
     assert gullible["false_accept"]["rate"] == 1
-    assert gullible["false_accept"]["trials"] == 6 * 3
-    assert sum(gullible[offend.__name__]["trials"] for offend in OFFENCES) == 12
+    assert gullible["false_accept"]["trials"] == 7 * 3
+    assert sum(gullible[offend.__name__]["trials"] for offend in OFFENCES) == 14
     assert gullible["bare_cover"]["task_accepted"] == gullible["bare_cover"]["task"] < 0.5
     assert strict["bare_cover"]["task_accepted"] is None
     assert strict["bare_cover"]["task"] == gullible["bare_cover"]["task"]  # what is refused is read as well

@@ -171,7 +171,7 @@ def graph_entry(verb, data: bytes, inputs, outputs, **changes) -> Graph:
 
 def make_manifest(role, graphs: list[Graph], **changes) -> Manifest:
     values = {
-        "schema_version": 1,
+        "schema_version": manifests.SCHEMA_VERSION,
         "name": "tiny",
         "role": role,
         "pair_id": PAIR_ID,

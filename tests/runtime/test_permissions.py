@@ -5,6 +5,7 @@ import os
 import pytest
 
 from hidemia.runtime import BundleError, Client, Server, permissions
+from hidemia.runtime.veil import Veil
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,25 @@ def test_a_private_client_bundle(tiny, tmp_path):
     Client.load(model.client).close()
 
 
-def test_public_weights_and_servers_are_no_secret(tiny, tmp_path):
+@pytest.mark.parametrize(("role", "half"), [("client", Client), ("server", Server)])
+def test_the_key_of_a_private_veil(tiny, tmp_path, role, half):
+    """It lies in the manifest of either half; without a veil a manifest is no secret."""
+    for name, changes, is_secret in (("veiled", {"veil": Veil(reach=2, key="ab" * 32)}, True), ("bare", {}, False)):
+        folder = getattr(tiny.make_model(tmp_path / name, **changes), role)
+        folder.chmod(0o755)
+        for file in folder.iterdir():
+            file.chmod(0o644 if file.name == "manifest.json" else 0o600)
+        if is_secret:
+            with pytest.raises(BundleError) as caught:
+                half.load(folder)
+            assert str(caught.value) == (
+                f"{folder / 'manifest.json'}: expected a file that only its owner can read, since whoever reads it has "
+                f"the key of the veil, got mode 0644; chmod -R go= {folder}, or pass --shared-ok (shared_ok=True)"
+            )
+        half.load(folder, shared_ok=is_secret).close()
+
+
+def test_public_weights_and_bare_servers_are_no_secret(tiny, tmp_path):
     model = tiny.make_model(tmp_path, public_key=True)
     model.client.chmod(0o755)
     model.server.chmod(0o755)

@@ -28,12 +28,12 @@ def near(sent: np.ndarray, reach: int, seed: int = 0) -> np.ndarray:
     return np.clip(moved, 0, 255).astype(np.uint8)
 
 
-def by_hand(sent: np.ndarray, reach: int, key: str) -> np.ndarray:
-    """The steps, a byte at a time."""
-    seed = b"hidemia veil 1\0" + bytes.fromhex(key) + hashlib.sha256(sent.tobytes()).digest()
+def drawn(purpose: bytes, seed: bytes, sent: np.ndarray, reach: int, count: int) -> list[int]:
+    """Levels of a window, a byte at a time."""
+    stream = b"hidemia veil 1\0" + bytes.fromhex(KEY) + purpose + b"\0" + hashlib.sha256(sent.tobytes()).digest() + seed
     circle = 2 * reach + 1
-    drawn = [byte % circle for byte in hashlib.shake_256(seed).digest(4 * sent.size) if byte < 256 // circle * circle]
-    return np.array(drawn[: sent.size], np.uint8).reshape(sent.shape)
+    found = hashlib.shake_256(stream).digest(4 * count + 64)
+    return [byte % circle for byte in found if byte < 256 // circle * circle][:count]
 
 
 def test_windows_by_hand():
@@ -42,34 +42,64 @@ def test_windows_by_hand():
     assert veil.lowest(sent, 3).tolist() == [0, 0, 0, 97, 249, 249, 249]
 
 
-def test_one_photo_by_hand():
-    """With a window of 3 levels: where in it the reply is, and by how much it is moved round."""
-    sent = np.uint8([[[100, 0, 255], [7, 200, 31]]])
-    reply = np.uint8([[[101, 0, 254], [6, 200, 32]]])
-    offsets = np.array([[[2, 0, 1], [0, 1, 2]]])
-    expected = [[[99, 0, 253], [6, 199, 30]]] + (offsets + by_hand(sent, 1, KEY)) % 3
-    assert veil.put(reply, sent, ONE).tolist() == expected.tolist()
+@pytest.mark.parametrize(("reach", "length"), [(1, 81), (2, 56), (16, 26)])
+def test_one_photo_by_hand(reach, length):
+    """The mark is a hash of photo and reply, of at least 128 bits; the steps are drawn from it."""
+    sent = np.random.default_rng(1).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    reply = near(sent, reach)
+    reply.reshape(-1)[:length] = sent.reshape(-1)[:length]
+    low = np.clip(sent.astype(int), reach, 255 - reach) - reach
+    places = (reply - low).astype(np.uint8)
+    mark = drawn(b"mark", hashlib.sha256(places.tobytes()).digest(), sent, reach, length)
+    assert (2 * reach + 1) ** length >= 2**128
+    moved = (places.ravel() + drawn(b"steps", bytes(mark), sent, reach, sent.size)) % (2 * reach + 1)
+    moved[:length] = mark
+    veiled = veil.put(reply, sent, Veil(reach=reach, key=KEY))
+    assert veiled.tolist() == (low + moved.reshape(6, 6, 3)).tolist()
 
 
-@given(sent=arrays(np.uint8, (5, 4, 3)), reach=REACHES, seed=st.integers(0, 9))
+@given(sent=arrays(np.uint8, (8, 8, 3)), reach=REACHES, seed=st.integers(0, 9))
 def test_what_is_put_on_comes_off(sent, reach, seed):
+    """All but the first values, in which the mark travels."""
     pair, reply = Veil(reach=reach, key=KEY), near(sent, reach, seed)
     veiled = veil.put(reply, sent, pair)
     assert veiled.dtype == np.uint8
-    assert veil.outside_share(veiled, sent, reach) == 0
-    assert np.array_equal(veil.lift(veiled, sent, pair), reply)
+    assert veil.outside(veiled, sent, reach) == 0
+    lifted = veil.lift(veiled, sent, pair)
+    assert lifted.is_genuine
+    assert np.array_equal(lifted.reply.ravel()[81:], reply.ravel()[81:])
+    assert np.array_equal(lifted.reply.ravel()[:26], sent.ravel()[:26])
 
 
-@given(reach=REACHES, sent=arrays(np.uint8, (3, 3, 3)))
-def test_steps_are_the_keystream(reach, sent):
-    assert np.array_equal(veil.steps(sent, Veil(reach=reach, key=KEY)), by_hand(sent, reach, KEY))
+@given(place=st.integers(0, 191), by=st.integers(1, 4), reach=st.integers(2, 16))
+def test_no_value_can_be_changed(place, by, reach):
+    """Not even within its window, where it would read as another value; nor in the mark itself."""
+    sent = np.random.default_rng(2).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    pair = Veil(reach=reach, key=KEY)
+    veiled = veil.put(near(sent, reach), sent, pair)
+    changed, low = veiled.reshape(-1).astype(int), veil.lowest(sent, reach).reshape(-1)
+    changed[place] = low[place] + (changed[place] - low[place] + by) % (2 * reach + 1)
+    changed = changed.astype(np.uint8).reshape(sent.shape)
+    assert veil.outside(changed, sent, reach) == 0
+    assert not veil.lift(changed, sent, pair).is_genuine
+
+
+def test_two_replies_to_one_photo_share_no_steps():
+    """Servers that round differently answer alike but in a few values; what travels differs in two of three."""
+    sent = np.random.default_rng(3).integers(10, 240, (64, 64, 3), dtype=np.uint8)
+    first = near(sent, 1)
+    second = first.copy()
+    second[40, 40, 1] = sent[40, 40, 1] + (1 if first[40, 40, 1] != sent[40, 40, 1] + 1 else 0)
+    apart = veil.put(first, sent, ONE) != veil.put(second, sent, ONE)
+    assert abs(apart.mean() - 2 / 3) < 4 * np.sqrt(2 / 9 / apart.size)
+    assert np.array_equal(veil.put(first, sent, ONE), veil.put(first.copy(), sent, ONE))
 
 
 def test_a_stream_that_is_read_too_short_is_read_further(monkeypatch):
     sent = np.zeros((40, 40, 3), np.uint8)
-    expected = veil.steps(sent, ONE)
-    monkeypatch.setattr(veil, "_SPARE", -4700)
-    assert np.array_equal(veil.steps(sent, ONE), expected)
+    expected = veil.put(sent, sent, ONE)
+    monkeypatch.setattr(veil, "_SPARE", -80)  # of the mark a byte or two, of the steps a few too few
+    assert np.array_equal(veil.put(sent, sent, ONE), expected)
 
 
 @pytest.mark.parametrize("reach", [1, 2, 5])
@@ -84,7 +114,7 @@ def test_what_travels_is_even_whatever_the_reply_was(reach, level):
 
 
 def test_nothing_of_a_shape_shows_through():
-    """A disc that is one level brighter: seen at once in the difference, and gone from the veiled one."""
+    """A disc that is one level brighter: seen at once in the difference, and no longer in the veiled one."""
     y, x = np.mgrid[:224, :224]
     disc = (y - 100) ** 2 + (x - 120) ** 2 < 50**2
     sent = np.random.default_rng(0).integers(10, 240, (224, 224, 3), dtype=np.uint8)
@@ -96,13 +126,18 @@ def test_nothing_of_a_shape_shows_through():
         assert found or abs(correlation) < 4 / 224  # four standard errors of 224 * 224 pixels that know nothing
 
 
-def test_another_key_or_photo_gives_other_steps():
+def test_another_key_or_photo_opens_nothing():
     sent = np.full((32, 32, 3), 9, np.uint8)
-    other = sent.copy()
+    veiled, other = veil.put(sent, sent, ONE), sent.copy()
     other[0, 0, 0] = 8
-    steps = veil.steps(sent, ONE)
-    for moved in (veil.steps(other, ONE), veil.steps(sent, Veil(reach=1, key="ff" * 32))):
-        assert 0.6 < np.mean(moved != steps) < 0.73  # two in three
+    for photo, key in ((other, KEY), (sent, "ff" * 32)):
+        lifted = veil.lift(veiled, photo, Veil(reach=1, key=key))
+        assert not lifted.is_genuine
+        assert 0.6 < np.mean(lifted.reply != sent) < 0.73  # two in three
+
+
+def test_a_key_is_not_printed():
+    assert KEY not in f"{ONE} {ONE!r}"
 
 
 def test_a_reply_beyond_the_reach_is_never_sent():
@@ -112,8 +147,8 @@ def test_a_reply_beyond_the_reach_is_never_sent():
     with pytest.raises(EngineError) as caught:
         veil.put(reply, sent, ONE)
     assert str(caught.value) == (
-        "analyze: expected replies within 1 levels of the photo, as the veil of this bundle reaches, "
-        "got 2.08% of values beyond; export the bundle again"
+        "analyze: expected replies within 1 of the photo's levels, as the manifest's veil reaches, "
+        "got 1 of 48 values beyond; export the bundle again"
     )
 
 
@@ -140,12 +175,14 @@ def test_a_trip_under_the_veil(pair, server, client, tiny, rng):
     device, analyzer = pair
     sent = device.hide(tiny.secret(), tiny.photo(rng))
     veiled, bare = analyzer.analyze(sent), server.analyze(sent)
-    assert np.array_equal(veil.lift(veiled, sent, analyzer.manifest.veil), bare)
+    lifted = veil.lift(veiled, sent, analyzer.manifest.veil).reply
+    assert np.array_equal(lifted.ravel()[56:], bare.ravel()[56:])
     assert np.mean(veiled != bare) > 0.7
-    result, expected = device.recover(veiled, sent=sent), client.recover(bare, sent=sent)
+    result, expected = device.recover(veiled, sent=sent), client.recover(lifted, sent=sent)
     assert np.array_equal(result.probability, expected.probability)
     assert result.integrity == expected.integrity
     assert np.array_equal(device.probability(veiled, sent=sent), expected.probability)
+    assert np.array_equal(result.probability[1:], client.recover(bare, sent=sent).probability[1:])
 
 
 def test_a_batch_is_veiled_photo_by_photo(pair, tiny, rng):
@@ -158,7 +195,7 @@ def test_over_the_wire(pair, tiny, rng):
     device, analyzer = pair
     with tiny.running(PhotoService(analyzer).photos) as url:
         result = device.send(tiny.secret(), url, cover=tiny.photo(rng), allow_reuse=True)
-    assert np.array_equal(result.mask == 255, tiny.secret()[..., 0] > 128)
+    assert np.array_equal(result.mask[1:] == 255, (tiny.secret()[..., 0] > 128)[1:])  # the mark is in the first row
 
 
 def test_a_reply_that_was_touched_is_refused(pair, tiny, rng):
@@ -169,9 +206,31 @@ def test_a_reply_that_was_touched_is_refused(pair, tiny, rng):
     with pytest.raises(ReplyError) as caught:
         device.recover(reply, sent=sent)
     assert str(caught.value) == (
-        "reply: expected every value within the veil's 5 levels around that of the photo sent, got 0.01% beyond; "
-        "it answers another photo or was altered on the way: send again"
+        "reply: expected every value within the veil's 5 levels around that of the photo sent, got 1 of 12288 "
+        "beyond; it answers another photo or was altered on the way: send again"
     )
+
+
+def test_a_reply_that_was_touched_within_its_windows_is_refused(pair, tiny, rng):
+    """And one that another server made, or that was drawn by chance."""
+    device, analyzer = pair
+    sent = device.hide(tiny.secret(), tiny.photo(rng))
+    reply, low = analyzer.analyze(sent), veil.lowest(sent, 2)
+    touched = reply.copy()
+    touched[30, 30, 1] = low[30, 30, 1] + (reply[30, 30, 1] - low[30, 30, 1] + 1) % 5
+    other = veil.put(veil.lift(reply, sent, device.manifest.veil).reply, sent, Veil(reach=2, key="11" * 32))
+    chance = low + rng.integers(0, 5, low.shape, dtype=np.uint8)
+    for wrong in (touched, other, chance, analyzer.analyze(reply)):
+        with pytest.raises(ReplyError, match=r"mark of this pair's server on this very reply|of 12288 beyond"):
+            device.recover(wrong, sent=sent)
+
+
+def test_halves_of_which_one_has_no_veil_get_no_result(pair, client, server, tiny, rng):
+    device, analyzer = pair
+    sent = device.hide(tiny.secret(), tiny.photo(rng))
+    with pytest.raises(ReplyError, match="mark of this pair's server"):
+        device.recover(server.analyze(sent), sent=sent)
+    assert client.manifest.etag != analyzer.manifest.etag  # by which it is refused on the wire
 
 
 def test_an_echo_is_called_one(pair, tiny, rng):
@@ -183,7 +242,10 @@ def test_an_echo_is_called_one(pair, tiny, rng):
 
 def test_a_server_that_reaches_too_far_says_so(tiny, tmp_path, rng):
     model = tiny.make_model(tmp_path / "m", veil=ONE)
-    with Server.load(model.server, engine=THREADS) as analyzer, pytest.raises(EngineError, match="within 1 levels"):
+    with (
+        Server.load(model.server, engine=THREADS) as analyzer,
+        pytest.raises(EngineError, match="within 1 of the photo's levels"),
+    ):
         analyzer.analyze(tiny.photo(rng))
 
 

@@ -108,7 +108,8 @@ def make_bundle(folder: Path, role: str, precisions: tuple[str, ...] = ("fp32",)
                     backends = {"backends": ["tensorrt"]} if trt else {}
                     graphs.append(_entry(verb, precision, form, most, path, data, backends | changes))
     manifest = Manifest(
-        schema_version=1, name="tiny", role=role, pair_id="0123456789abcdef", task="segmentation", classes=["lesion"],
+        schema_version=manifests.SCHEMA_VERSION, name="tiny", role=role, pair_id="0123456789abcdef",
+        task="segmentation", classes=["lesion"],
         image_size_px=SIZE, mask_threshold=0.5,
         reply_limits=ReplyLimits(min_psnr_db=5.0, min_changed_share=0.01) if role == "client" else None,
         graphs=graphs, weights_sha256={}, exporter={}, licence="Apache-2.0", intended_use="tests", public_key=True,

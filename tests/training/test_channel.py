@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hidemia.runtime import veil
-from hidemia.training.channel import excess_loss, held, to_uint8, transmit, veiled, within
+from hidemia.training.channel import MOST_REACH, excess_loss, held, to_uint8, transmit, veiled, within
 
 
 def through_png(image: torch.Tensor) -> torch.Tensor:
@@ -81,6 +81,10 @@ def test_excess_by_hand() -> None:
     reply = torch.tensor([101.0, 103.0, 95.0, 100.0]) / 255
     assert (excess_loss(reply, stego, 1) * 255**2).item() == pytest.approx(5, rel=1e-3)
     assert excess_loss(reply, stego, 5) == 0
+
+
+def test_no_veil_reaches_further_than_devices_know() -> None:
+    assert MOST_REACH == veil.MOST_REACH
 
 
 @pytest.mark.parametrize("reach", [1, 3])

@@ -74,7 +74,7 @@ def test_every_part_is_there(run):
         ("hinet", "stego", 5), ("deepstega", "stego", 5), ("hidden", "stego", 5),
     ]  # fmt: skip
     assert {found.reveals for found in run.exposures} == {"secret", "result", "difference of the secrets"}
-    assert len(run.exposures) == 6 + 2 + 3 + 1
+    assert len(run.exposures) == 6 + 2 + 3 + 2
     assert not run.absent
     assert all(f"{name}: stegos" in run.method[-2] for name in ("another training", "hinet", "deepstega", "hidden"))
     assert run.quick
