@@ -47,6 +47,9 @@ def with_thresholds(system: System, model: ModelConfig, scans: Scans, covers: Te
     from it than the most changed one. How far the means of its 2x2 px may lie from it: see `low_limit`. The share
     of its tiles that must carry the seal: see `seal_limit`. How strongly they may carry it on average: see
     `strength_limit`.
+
+    Under a veil a device refuses, before it asks any of that, whatever the pair's server did not make for its photo.
+    The limits are set alike all the same, and mostly tell photos apart in which nothing is hidden.
     """
     system.eval()
     scans = spread(scans, MOST_IMAGES)
