@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from hidemia.training.analyzer import AnalyzerConfig
@@ -27,6 +29,19 @@ def test_stages_can_run(name: str) -> None:
         assert stage.steps > 0
         assert (stage.hider_rate > 0) == objective.trains_hider
         assert (stage.analyzer_rate > 0) == (objective.trains_analyzer or stage.objective == "seal")
+
+
+def test_a_model_has_the_veil_that_it_learned_last_under() -> None:
+    veiled = {name for name, recipe in RECIPES.items() if recipe.model.veil_reach == 1}
+    assert veiled == {"busi-s", "kvasir", "skin", "chestct"}
+    recipe = RECIPES["busi-s"]
+    with pytest.raises(
+        ValueError, match="busi-s: expected its last stage under the veil of the model, which reaches 1"
+    ):
+        dataclasses.replace(recipe, stages=recipe.stages[:-1])
+    assert recipe.model.build().reach == 1
+    with pytest.raises(ValueError, match="veil_reach: expected 1 to 16, or none, got 17"):
+        dataclasses.replace(recipe.model, veil_reach=17).build()
 
 
 def test_shipped_model() -> None:
