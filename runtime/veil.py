@@ -14,7 +14,6 @@ this very reply was made for this very photo by a holder of the key, and that no
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
 import math
@@ -94,7 +93,7 @@ def put(reply: Image, sent: Image, veil: Veil) -> Image:
     low = lowest(sent, veil.reach)
     places = (reply - low).ravel()
     mark = _mark(places, sent, veil)
-    moved = _around(places + _steps(mark, sent, veil), veil.reach)
+    moved = _around(places + _steps(mark, sent, veil), 2 * veil.reach + 1)
     moved[: len(mark)] = mark
     return low + moved.reshape(sent.shape)
 
@@ -111,9 +110,9 @@ def lift(reply: Image, sent: Image, veil: Veil) -> Lifted:
         The reply, and whether it is genuine. If not, it means nothing.
     """
     low, circle = lowest(sent, veil.reach), 2 * veil.reach + 1
-    places = (reply - low).ravel()
+    places = np.minimum((reply - low).ravel(), 2 * veil.reach)  # what is outside means nothing
     mark = places[: _mark_length(circle)].copy()
-    places = _around(_around(places, veil.reach) + (circle - _steps(mark, sent, veil)), veil.reach)
+    places = _around(places + (circle - _steps(mark, sent, veil)), circle)
     is_genuine = hmac.compare_digest(mark.tobytes(), _mark(places, sent, veil).tobytes())
     return Lifted(low + places.reshape(sent.shape), is_genuine and not outside(reply, sent, veil.reach))
 
@@ -144,18 +143,19 @@ def _steps(mark: Levels, sent: Image, veil: Veil) -> Levels:
 def _drawn(purpose: bytes, seed: bytes, sent: Image, veil: Veil, count: int) -> Levels:
     """Evenly drawn levels of a window, by SHAKE-256 of the key, a purpose, the photo and a seed.
 
-    Bytes of the stream whose remainders would be uneven are passed over.
+    The levels share the values of a byte evenly; bytes that are left over are passed over.
     """
     secret = b"hidemia veil 1\0" + bytes.fromhex(veil.key)
     stream = hashlib.shake_256(secret + purpose + b"\0" + _digest(sent) + seed)
     circle = 2 * veil.reach + 1
-    end = 256 - 256 % circle
+    share = 256 // circle
+    end = share * circle
     length = count * 256 // end + _SPARE
     while True:
         read = np.frombuffer(stream.digest(length), np.uint8)
         kept = read[read < end]
         if len(kept) >= count:
-            return _remainders(circle)[kept[:count]]
+            return kept[:count] // np.uint8(share)  # a remainder would take fifty times as long
         length *= 2  # the same stream, read further
 
 
@@ -168,12 +168,6 @@ def _mark_length(circle: int) -> int:
     return math.ceil(_MARK_BITS / math.log2(circle))
 
 
-def _around(moved: Levels, reach: int) -> Levels:
-    """Where one is on the circle after moving so far."""
-    return _remainders(2 * reach + 1)[moved]
-
-
-@functools.cache
-def _remainders(circle: int) -> Levels:
-    """The remainder of every byte: five times as fast as to divide."""
-    return (np.arange(256) % circle).astype(np.uint8)
+def _around(moved: Levels, circle: int) -> Levels:
+    """Where one is on the circle, having gone less than twice round it."""
+    return np.minimum(moved, moved - np.uint8(circle))  # below a whole round the difference wraps to far above

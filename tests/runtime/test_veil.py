@@ -33,7 +33,8 @@ def drawn(purpose: bytes, seed: bytes, sent: np.ndarray, reach: int, count: int)
     stream = b"hidemia veil 1\0" + bytes.fromhex(KEY) + purpose + b"\0" + hashlib.sha256(sent.tobytes()).digest() + seed
     circle = 2 * reach + 1
     found = hashlib.shake_256(stream).digest(4 * count + 64)
-    return [byte % circle for byte in found if byte < 256 // circle * circle][:count]
+    share = 256 // circle
+    return [byte // share for byte in found if byte < share * circle][:count]
 
 
 def test_windows_by_hand():
