@@ -56,6 +56,9 @@ class Canned(nn.Module):
         recovered = torch.logit(secret[:, :1].clamp(0.01, 0.99)).expand(-1, 3, -1, -1)
         return Trip(cover, reply, recovered, recovered, recovered[:, :1])
 
+    def arrived(self, reply: torch.Tensor, stego: torch.Tensor) -> torch.Tensor:
+        return transmit(reply)
+
 
 def scans(lesion: int, levels: tuple[int, ...], ground: int = 0) -> Scans:
     """Lesions of one probability, in 255ths, on ground of another."""
@@ -194,3 +197,14 @@ def test_limits_set_anew(scans_folder: Path, covers_folder: Path, tmp_path: Path
     kept = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     changed = {name for name, value in kept.items() if value != getattr(config, name)}
     assert changed <= {"mask_threshold"} | {name for name in kept if name.startswith("reply_")}
+
+
+def test_under_a_veil_the_limits_are_of_what_is_under_it() -> None:
+    """One level at most is 48.13 dB, and 6 less is the limit at least; the means of 2x2 px move by a level at most."""
+    config = micro_config(veil_reach=1)
+    bare = dataclasses.replace(config, veil_reach=None)
+    found, other = (
+        with_thresholds(micro_system(model), model, scans(200, (1, 2, 3)), COVERS) for model in (config, bare)
+    )
+    assert found.reply_min_psnr_db >= 42.1 > other.reply_min_psnr_db
+    assert found.reply_max_low_change <= 1.5 < other.reply_max_low_change
