@@ -213,7 +213,9 @@ SKIN = Recipe(
         replace(WRITE, pool=10752),
         replace(LAST_JOINT, steps=400, recover_weight=100.0),
         replace(UNSEEN, steps=400, frozen_verdict=True, seal_weight=2.0),
-        replace(VEILED, objective="answer", steps=150, hider_rate=0.0, frozen_verdict=True),
+        replace(
+            VEILED, objective="answer", steps=80, hider_rate=0.0, analyzer_rate=1e-4, frozen_verdict=True
+        ),
     ),
     start="kvasir",
     balanced=0.5,
