@@ -23,7 +23,7 @@ class Recipe:
         upright: whether its scans have an up and a down; those that have none are turned by quarters as well.
 
     Raises:
-        ValueError: the last stage does not learn under the veil that the model will have.
+        ValueError: the last stage learns under another veil than the model will have.
     """
 
     model: ModelConfig
@@ -37,9 +37,9 @@ class Recipe:
     upright: bool = True
 
     def __post_init__(self) -> None:
-        if self.stages and self.stages[-1].reach != self.model.veil_reach:
+        if self.stages and self.stages[-1].reach not in (None, self.model.veil_reach):
             raise ValueError(
-                f"{self.model.name}: expected its last stage under the veil of the model, which reaches "
+                f"{self.model.name}: expected its last stage under no veil or that of the model, which reaches "
                 f"{self.model.veil_reach}, got {self.stages[-1].reach}"
             )
 
