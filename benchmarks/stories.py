@@ -129,8 +129,9 @@ STORIES = {
             "commit 2bc6c94 and had the shares of training taken off their verdict, in a run of their own, on one core "
             "of an AMD EPYC (Zen 5), an hour and a quarter beside other work; stage 7 had 2,600 steps to begin with, "
             "and was lengthened when 1,400 were done. Stage 10 went on from the rounded weights of stage 9, those of "
-            "commit b194f36, on such a core, 20 minutes beside other work, and stage 11 from those of commit 37b7390, "
-            "ten minutes. The plain network that it follows is the one it is compared with."
+            "commit b194f36, on such a core, 20 minutes beside other work. The plain network that it follows is the "
+            "one it is compared with. It has not learned under its veil: replies are cut off at one level, and their "
+            "limits were set anew for that."
         ),
         limits=(
             "What it gives as probabilities is as if all kinds were equally frequent, which is not how likely a "
