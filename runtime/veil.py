@@ -155,7 +155,8 @@ def _drawn(purpose: bytes, seed: bytes, sent: Image, veil: Veil, count: int) -> 
         read = np.frombuffer(stream.digest(length), np.uint8)
         kept = read[read < end]
         if len(kept) >= count:
-            return kept[:count] // np.uint8(share)  # a remainder would take fifty times as long
+            levels: Levels = kept[:count] // np.uint8(share)  # a remainder would take fifty times as long
+            return levels
         length *= 2  # the same stream, read further
 
 
@@ -170,4 +171,5 @@ def _mark_length(circle: int) -> int:
 
 def _around(moved: Levels, circle: int) -> Levels:
     """Where one is on the circle, having gone less than twice round it."""
-    return np.minimum(moved, moved - np.uint8(circle))  # below a whole round the difference wraps to far above
+    place: Levels = np.minimum(moved, moved - np.uint8(circle))  # below a whole round the difference wraps to far above
+    return place
