@@ -30,10 +30,10 @@ from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import simulate
 from hidemia.runtime.engine import EngineSettings, open_engine
 from hidemia.runtime.errors import EngineError, HidemiaError
-from hidemia.runtime.manifest import VERBS, Graph, Manifest, Precision
+from hidemia.runtime.manifest import VERBS, Graph, Precision
 from hidemia.runtime.photo import fit, load
 from hidemia.runtime.tensorrt_engine import TensorrtEngine
-from hidemia.runtime.veil import lift
+from hidemia.runtime.veil import bare
 from hidemia.training.errors import one_line
 
 Image = NDArray[np.uint8]
@@ -122,10 +122,10 @@ def verify(bundles: dict[str, Bundle], precision: Precision, pairs: list[tuple[I
         threshold = client.manifest.mask_threshold or 0.5
         for secret, cover in pairs:
             stego = client.hide(secret, cover)
-            reply = server.analyze(stego)
-            made, our_made = (_unveiled(one.analyze(stego), stego, one.manifest) for one in (server, our_server))
+            reply, ours_reply = server.analyze(stego), our_server.analyze(stego)
             lost["stego"].append(_lost(cover, stego, our_client.hide(secret, cover)))
-            lost["reply"].append(_lost(cover, made, our_made))
+            # Under a veil two that differ in one value differ in most.
+            lost["reply"].append(_lost(cover, *(bare(one, stego, server.manifest.veil) for one in (reply, ours_reply))))
             masks = [c.probability(reply, sent=stego) >= threshold for c in (client, our_client)]
             agreed.append(_dice(masks[0], masks[1]))
     return Verified(precision, *(statistics.mean(values) for values in lost.values()), statistics.mean(agreed))
@@ -227,11 +227,6 @@ def _pairs(data: Path | None, covers: Path | None, count: int, size: int) -> lis
             for i, row in enumerate(chosen)
         ]
     return [(np.repeat(simulate(i, size).image[:, :, None], 3, axis=2), photo(i, size)) for i in range(count)]
-
-
-def _unveiled(reply: Image, stego: Image, manifest: Manifest) -> Image:
-    """The reply as the analyzer made it: under a veil two that differ in one value differ in most."""
-    return reply if manifest.veil is None else lift(reply, stego, manifest.veil).reply
 
 
 def _lost(cover: Image, reference: Image, got: Image) -> float:

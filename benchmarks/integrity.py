@@ -142,8 +142,7 @@ def measure(
     def note(kind: str, reply: Image, sent: Image, truth: NDArray[np.bool_] | int | None) -> None:
         found = recovered(client, reply, sent)
         tallies[kind].accepted.append(found is not None)
-        judged = reply if pair is None else veil.lift(reply, sent, pair).reply
-        tallies[kind].low_changes.append(similarity.low_change(judged, sent))
+        tallies[kind].low_changes.append(similarity.low_change(veil.bare(reply, sent, pair), sent))
         tallies[kind].beyond.append(None if pair is None else veil.outside(reply, sent, pair.reach) / reply.size)
         if truth is not None:
             probability = client.probability(reply, sent=sent) if found is None else found

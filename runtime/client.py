@@ -142,8 +142,7 @@ class Client:
         """
         check_photo(reply, "reply", self.image_size_px)
         check_photo(sent, "sent", self.image_size_px)
-        if self.manifest.veil is not None:
-            reply = veil.lift(reply, sent, self.manifest.veil).reply
+        reply = veil.bare(reply, sent, self.manifest.veil)
         found = self._recoverer.run({"reply": _batch(reply), "sent": _batch(sent)})["probability"][0]
         return np.asarray(found, dtype=np.float32)
 

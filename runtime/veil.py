@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from hidemia.runtime.arrays import Image
 from hidemia.runtime.errors import EngineError
 
-__all__ = ["MOST_REACH", "Lifted", "Veil", "lift", "lowest", "outside", "put"]
+__all__ = ["MOST_REACH", "Lifted", "Veil", "bare", "lift", "lowest", "outside", "put"]
 
 MOST_REACH = 16
 _KEY_BYTES = 32
@@ -90,10 +90,10 @@ def put(reply: Image, sent: Image, veil: Veil) -> Image:
             f"analyze: expected replies within {veil.reach} of the photo's levels, as the manifest's veil reaches, "
             f"got {beyond} of {reply.size} values beyond; export the bundle again"
         )
-    low = lowest(sent, veil.reach)
+    low, photo = lowest(sent, veil.reach), _digest(sent)
     places = (reply - low).ravel()
-    mark = _mark(places, sent, veil)
-    moved = _around(places + _steps(mark, sent, veil), 2 * veil.reach + 1)
+    mark = _mark(places, (sent - low).ravel(), photo, veil)
+    moved = _around(places + _drawn(b"steps", photo, mark.tobytes(), veil, sent.size), 2 * veil.reach + 1)
     moved[: len(mark)] = mark
     return low + moved.reshape(sent.shape)
 
@@ -109,12 +109,18 @@ def lift(reply: Image, sent: Image, veil: Veil) -> Lifted:
     Returns:
         The reply, and whether it is genuine. If not, it means nothing.
     """
-    low, circle = lowest(sent, veil.reach), 2 * veil.reach + 1
+    low, photo, circle = lowest(sent, veil.reach), _digest(sent), 2 * veil.reach + 1
     places = np.minimum((reply - low).ravel(), 2 * veil.reach)  # what is outside means nothing
     mark = places[: _mark_length(circle)].copy()
-    places = _around(places + (circle - _steps(mark, sent, veil)), circle)
-    is_genuine = hmac.compare_digest(mark.tobytes(), _mark(places, sent, veil).tobytes())
+    places = _around(places + (circle - _drawn(b"steps", photo, mark.tobytes(), veil, sent.size)), circle)
+    expected = _mark(places, (sent - low).ravel(), photo, veil)
+    is_genuine = hmac.compare_digest(mark.tobytes(), expected.tobytes())
     return Lifted(low + places.reshape(sent.shape), is_genuine and not outside(reply, sent, veil.reach))
+
+
+def bare(reply: Image, sent: Image, veil: Veil | None) -> Image:
+    """What is under the veil, genuine or not, or the reply itself where there is none: for measurements."""
+    return reply if veil is None else lift(reply, sent, veil).reply
 
 
 def outside(reply: Image, sent: Image, reach: int) -> int:
@@ -128,25 +134,20 @@ def lowest(sent: Image, reach: int) -> Image:
     return window
 
 
-def _mark(places: Levels, sent: Image, veil: Veil) -> Levels:
+def _mark(places: Levels, unchanged: Levels, photo: bytes, veil: Veil) -> Levels:
     """The keyed hash of photo and reply, as levels; the places that it will take are set to the photo's own first."""
     count = _mark_length(2 * veil.reach + 1)
-    places[:count] = (sent - lowest(sent, veil.reach)).ravel()[:count]
-    return _drawn(b"mark", _digest(places), sent, veil, count)
+    places[:count] = unchanged[:count]
+    return _drawn(b"mark", photo, _digest(places), veil, count)
 
 
-def _steps(mark: Levels, sent: Image, veil: Veil) -> Levels:
-    """How far each value is moved, evenly drawn."""
-    return _drawn(b"steps", mark.tobytes(), sent, veil, sent.size)
-
-
-def _drawn(purpose: bytes, seed: bytes, sent: Image, veil: Veil, count: int) -> Levels:
-    """Evenly drawn levels of a window, by SHAKE-256 of the key, a purpose, the photo and a seed.
+def _drawn(purpose: bytes, photo: bytes, seed: bytes, veil: Veil, count: int) -> Levels:
+    """Evenly drawn levels of a window, by SHAKE-256 of the key, a purpose, the photo's digest and a seed.
 
     The levels share the values of a byte evenly; bytes that are left over are passed over.
     """
     secret = b"hidemia veil 1\0" + bytes.fromhex(veil.key)
-    stream = hashlib.shake_256(secret + purpose + b"\0" + _digest(sent) + seed)
+    stream = hashlib.shake_256(secret + purpose + b"\0" + photo + seed)
     circle = 2 * veil.reach + 1
     share = 256 // circle
     end = share * circle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 MOST_REACH = 16  # of a veil, see `hidemia.runtime.veil`, which devices import without torch
@@ -40,11 +39,6 @@ def veiled(stego: Tensor, reach: int, draw: torch.Generator) -> Tensor:
     levels = to_uint8(stego).float()
     drawn = torch.randint(0, 2 * reach + 1, levels.shape, generator=draw)
     return ((levels - reach).clamp(0, 255 - 2 * reach) + drawn.to(levels)) / 255
-
-
-def excess_loss(reply: Tensor, stego: Tensor, reach: int) -> Tensor:
-    """Mean squared distance by which a reply, before it is held, reaches too far; 0 within. Both (B, 3, H, W)."""
-    return F.relu((reply - stego).abs() - reach / 255).square().mean()
 
 
 def to_uint8(image: Tensor) -> Tensor:

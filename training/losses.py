@@ -80,6 +80,11 @@ def stray_loss(recovered: Tensor) -> Tensor:
     return F.relu((recovered.float() - 0.5).abs() - 1.5).mean()
 
 
+def excess_loss(reply: Tensor, stego: Tensor, reach: int) -> Tensor:
+    """Mean squared distance by which a reply, before it is held, reaches too far; 0 within. Both (B, 3, H, W)."""
+    return F.relu((reply - stego).abs() - reach / 255).square().mean()
+
+
 def _in_windows(image: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, N): means over colours and overlapping windows, less the mean of all."""
     means = F.avg_pool2d(image.mean(dim=1, keepdim=True), WINDOW_PX, stride=WINDOW_PX // 2).flatten(1)

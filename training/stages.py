@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from hidemia.training.algorithm1 import AnalyzeFrozen, DistillFeatures, DistillFunctions, FineTune
 from hidemia.training.analyzer import Analyzer
-from hidemia.training.channel import excess_loss, transmit
+from hidemia.training.channel import transmit
 from hidemia.training.data import Batch
 from hidemia.training.guide import Guide
-from hidemia.training.losses import beyond, even_loss, mia_loss, percept_loss, ssim_loss, stray_loss
+from hidemia.training.losses import beyond, even_loss, excess_loss, mia_loss, percept_loss, ssim_loss, stray_loss
 from hidemia.training.objective import Aids, Losses, Objective, StageConfig
 from hidemia.training.roles import Features
 from hidemia.training.seal import agreement, seal_loss

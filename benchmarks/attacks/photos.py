@@ -11,7 +11,7 @@ import numpy as np
 
 from hidemia.benchmarks.attacks.sources import Image, Sources, received
 from hidemia.benchmarks.attacks.store import Store
-from hidemia.runtime.veil import Veil, lift
+from hidemia.runtime.veil import Veil, bare
 
 
 class Pair(Protocol):
@@ -64,7 +64,7 @@ def unveiled(photos: Photos, pair: Veil) -> Photos:
     """The same photos to whoever has the key of the veil: the replies as the analyzer made them."""
     shape = photos.replies.shape
     rows = zip(photos.replies.reshape(-1, *shape[2:]), photos.stegos.reshape(-1, *shape[2:]), strict=True)
-    return Photos(photos.stegos, np.stack([lift(reply, stego, pair).reply for reply, stego in rows]).reshape(shape))
+    return Photos(photos.stegos, np.stack([bare(reply, stego, pair) for reply, stego in rows]).reshape(shape))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from hidemia.training.losses import (
     WINDOW_PX,
     beyond,
     even_loss,
+    excess_loss,
     mia_loss,
     percept_loss,
     ssim_loss,
@@ -149,3 +150,11 @@ def test_what_strays_by_hand() -> None:
     assert loss.item() == pytest.approx((2 + 2) / 8)
     loss.backward()
     torch.testing.assert_close(found.grad, torch.tensor([0.0, 0, 0, 0, -1, 1, 0, 0]) / 8)
+
+
+def test_excess_by_hand() -> None:
+    """2 and 4 levels too far, of four values: a mean square of 5 squared levels."""
+    stego = torch.full((4,), 100 / 255)
+    reply = torch.tensor([101.0, 103.0, 95.0, 100.0]) / 255
+    assert (excess_loss(reply, stego, 1) * 255**2).item() == pytest.approx(5, rel=1e-3)
+    assert excess_loss(reply, stego, 5) == 0
