@@ -189,8 +189,8 @@ KVASIR = Recipe(
 
 # Kvasir's hider hides colour, and its analyzer reads it already: it goes on with another question, and the verdict
 # alone is new. Two thirds of the lesions are of one class: half of a batch is drawn class by class. In the end the
-# hider learns at full size, and a plain network shows what there is to be seen. Its replies
-# are cut off at one level without having learned it: to learn under the veil cost more (docs/research.md).
+# hider learns at full size, and a plain network shows what there is to be seen. Its replies are cut off at one level
+# without having learned it: to learn under the veil cost more (docs/research.md).
 SKIN = Recipe(
     ModelConfig(
         "skin",
