@@ -6,10 +6,11 @@ import logging
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
 
 from hidemia.training.batches import Batches
 from hidemia.training.data import Batch, Place, Scans, read_covers, read_scans, read_scans_of, spread
@@ -31,6 +32,18 @@ LOOKED_AT = 100  # most images of val that a stage is judged by
 Precision = Literal["bf16-mixed", "32-true"]  # float16 overflows in the couplings, and its scaler hides explosions
 
 
+class ImagesWhole(MixedPrecision):
+    """bfloat16 inside networks alone: images would come in steps of a level, and what is hidden in them in fewer."""
+
+    def __init__(self, device: str) -> None:
+        on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        super().__init__("bf16-mixed", "cuda" if on_gpu else "cpu")
+
+    def convert_input(self, data: Any) -> Any:
+        """As they are."""
+        return data
+
+
 class Machines(NamedTuple):
     """What a run computes on: processes a machine, machines, and the precision of convolutions."""
 
@@ -41,12 +54,14 @@ class Machines(NamedTuple):
     def fabric(self, device: str) -> Fabric:
         """Starts the other processes where there are any. A stage leaves some parameters without a gradient."""
         together = self.devices * self.nodes > 1
+        mixed = self.precision == "bf16-mixed"
         fabric = Fabric(
             accelerator=device,
             devices=self.devices,
             num_nodes=self.nodes,
             strategy="ddp_find_unused_parameters_true" if together else "auto",
-            precision=self.precision,
+            precision=None if mixed else self.precision,
+            plugins=ImagesWhole(device) if mixed else None,
         )
         if together:
             fabric.launch()
