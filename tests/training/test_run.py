@@ -5,15 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 from tests.training.test_command import FOLLOW, MICRO, equal, plain
+from torch import nn
 
 from hidemia.training import run as runs
-from hidemia.training.data import Scans
+from hidemia.training.data import Batch, Scans
 from hidemia.training.errors import TrainingError
 from hidemia.training.invertible import HiderConfig
 from hidemia.training.objective import StageConfig
 from hidemia.training.recipe import Recipe
-from hidemia.training.run import run
+from hidemia.training.run import Machines, run
 from hidemia.training.start import FROM_NOTHING, Start
+from hidemia.training.wavelet import dwt, split
 from hidemia.training.weights import load_weights
 
 
@@ -55,6 +57,29 @@ def test_other_seed_other_weights(scans_folder: Path, covers_folder: Path, tmp_p
     assert equal(systems[0], systems[1])
     assert not equal(systems[0], systems[2])
     assert not systems[0].training
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_images_stay_as_they_are_in_any_precision(precision: str) -> None:
+    """In bfloat16 a value would be off by up to half a level, and Haar's low band by more than one.
+
+    Convolutions are in it all the same.
+    """
+
+    class Seen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+
+        def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            return batch.secrets, self.conv(batch.secrets)
+
+    levels = (torch.arange(256) / 255).view(1, 1, 16, 16).expand(-1, 3, -1, -1)
+    assert (levels.bfloat16() - levels).abs().max() * 255 > 0.45
+    assert (split(dwt(levels.bfloat16()))["ll"] - split(dwt(levels))["ll"]).abs().max() * 255 > 1
+    seen, found = Machines(precision=precision).fabric("cpu").setup(Seen())(Batch(levels, levels, None, torch.zeros(1)))
+    assert torch.equal(seen, levels)
+    assert torch.equal(found, found.bfloat16().float()) == (precision == "bf16-mixed")
 
 
 def test_mixed_keeps_images_and_masks_together() -> None:
