@@ -33,11 +33,13 @@ Precision = Literal["bf16-mixed", "32-true"]  # float16 overflows in the couplin
 
 
 class ImagesWhole(MixedPrecision):
-    """bfloat16 inside networks alone: images would come in steps of a level, and what is hidden in them in fewer."""
+    """bfloat16 in networks alone: images would come in steps as large as what is hidden in them.
+
+    ``device`` is ``cpu`` or ``cuda``.
+    """
 
     def __init__(self, device: str) -> None:
-        on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-        super().__init__("bf16-mixed", "cuda" if on_gpu else "cpu")
+        super().__init__("bf16-mixed", device)
 
     def convert_input(self, data: Any) -> Any:
         """As they are."""
@@ -54,6 +56,8 @@ class Machines(NamedTuple):
     def fabric(self, device: str) -> Fabric:
         """Starts the other processes where there are any. A stage leaves some parameters without a gradient."""
         together = self.devices * self.nodes > 1
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         mixed = self.precision == "bf16-mixed"
         fabric = Fabric(
             accelerator=device,

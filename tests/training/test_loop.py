@@ -7,7 +7,6 @@ from typing import BinaryIO
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from hidemia.training import loop
@@ -17,6 +16,7 @@ from hidemia.training.guard import DivergenceGuard
 from hidemia.training.loop import WARM_UP_STEPS, Checkpoint, learning_rate, run_stage, save_atomically
 from hidemia.training.modc import MoDC
 from hidemia.training.objective import Aids, StageConfig
+from hidemia.training.run import Machines
 from hidemia.training.stages import OBJECTIVES
 
 
@@ -51,7 +51,7 @@ class Run:
         return {"figure": 0.5}
 
     def go(self, batch_of: Callable[[int], Batch] | None = None, precision: str = "32-true") -> nn.Module:
-        fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+        fabric = Machines(precision=precision).fabric("cpu")
         return run_stage(
             self.objective,
             batch_of or self.batch,

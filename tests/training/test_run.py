@@ -82,6 +82,18 @@ def test_images_stay_as_they_are_in_any_precision(precision: str) -> None:
     assert torch.equal(found, found.bfloat16().float()) == (precision == "bf16-mixed")
 
 
+@pytest.mark.parametrize(("there", "expected"), [(True, "cuda"), (False, "cpu")])
+def test_a_device_is_chosen_once_for_all(there: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs and what casts are on the same device."""
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(runs, "Fabric", lambda **settings: asked.update(settings))
+    Machines().fabric("auto")
+    assert (asked["accelerator"], asked["plugins"].device) == (expected, expected)
+    Machines().fabric("cpu")
+    assert (asked["accelerator"], asked["plugins"].device) == ("cpu", "cpu")
+
+
 def test_mixed_keeps_images_and_masks_together() -> None:
     def scans(value: int, count: int) -> Scans:
         size = (count, 1, 4, 4)
