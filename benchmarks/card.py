@@ -74,11 +74,16 @@ def table(figures: Figures) -> str:
         ]
         control = "balanced accuracy; no better than chance"
         told = "balanced accuracy of the tile that changed most, or least; compare the controls"
+    brightness = []
+    if "reply_luma_psnr_db" in figures:
+        photos = (f"{photo} {figures[f'{photo}_luma_psnr_db']:.1f} dB" for photo in ("stego", "reply"))
+        brightness = [("the same in brightness alone (luma, BT.601)", *photos)]
     rows = [
         ("stego against cover", f"{figures['stego_psnr_db']:.1f} dB / {share('stego_ssim')}",
          f"worst image {figures['stego_psnr_min_db']:.1f} dB"),
         ("reply against cover", f"{figures['reply_psnr_db']:.1f} dB / {share('reply_ssim')}",
          f"worst image {figures['reply_psnr_min_db']:.1f} dB"),
+        *brightness,
         *task,
         ("control: the server sends the stego back", share("control_identity"), control),
         ("control: another image's secret", share("control_other"), control),
@@ -129,7 +134,8 @@ def card(
     if model.veil_reach is None:
         veiled = ", and travels as it is"
     else:
-        veiled = f", and travels under a veil of {model.veil_reach} level (`runtime/veil.py`)"
+        colours = "blue" if model.veil_colours == "blue" else "all colours"
+        veiled = f", and travels under a veil of {model.veil_reach} level in {colours} (`runtime/veil.py`)"
     if recipe.pupil_of is not None:
         taught = f"The hider of {recipe.pupil_of} was its teacher."
     convolutions = "`project` diagonals" if model.analyzer.k else "the analyzer's convolutions are plain ones (`k` = 0)"

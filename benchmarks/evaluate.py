@@ -20,6 +20,11 @@ from hidemia.training.heads import TILES
 from hidemia.training.index import group_of, photo_rows, read_rows
 from hidemia.training.reading import Row, read_mask
 
+CLOSENESS = (
+    "stego_psnr_db", "stego_ssim", "reply_psnr_db", "reply_ssim", "stego_luma_psnr_db", "reply_luma_psnr_db",
+)  # fmt: skip
+"""What is measured of both photos of a trip against the cover, by its name in `Trips` and in the figures."""
+
 
 @dataclass
 class Trips:
@@ -37,6 +42,8 @@ class Trips:
     stego_ssim: list[float] = field(default_factory=list)
     reply_psnr_db: list[float] = field(default_factory=list)
     reply_ssim: list[float] = field(default_factory=list)
+    stego_luma_psnr_db: list[float] = field(default_factory=list)
+    reply_luma_psnr_db: list[float] = field(default_factory=list)
 
 
 def covers_of(image: str, covers: int, count: int) -> list[int]:
@@ -84,6 +91,8 @@ def travel(
             trips.stego_ssim.append(similarity.ssim(stego, cover))
             trips.reply_psnr_db.append(similarity.psnr(reply, cover))
             trips.reply_ssim.append(similarity.ssim(reply, cover))
+            trips.stego_luma_psnr_db.append(metrics.luma_psnr_db(stego, cover))
+            trips.reply_luma_psnr_db.append(metrics.luma_psnr_db(reply, cover))
         trips.identity.append(client.probability(stego, sent=stego))
         trips.probabilities.append(probabilities)
         trips.apart.append(apart)
@@ -108,7 +117,7 @@ def figures(trips: Trips, threshold: float | None) -> dict[str, float | int | st
         "n_images": images,
         "covers_per_image": len(trips.probabilities[0]),
     }
-    for name in ("stego_psnr_db", "stego_ssim", "reply_psnr_db", "reply_ssim"):
+    for name in CLOSENESS:
         values = np.array(getattr(trips, name))
         found[name] = float(values.mean())
         if name.endswith("db"):

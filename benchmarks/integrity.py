@@ -143,7 +143,7 @@ def measure(
         found = recovered(client, reply, sent)
         tallies[kind].accepted.append(found is not None)
         tallies[kind].low_changes.append(similarity.low_change(veil.bare(reply, sent, pair), sent))
-        tallies[kind].beyond.append(None if pair is None else veil.outside(reply, sent, pair.reach) / reply.size)
+        tallies[kind].beyond.append(None if pair is None else veil.outside(reply, sent, pair) / reply.size)
         if truth is not None:
             probability = client.probability(reply, sent=sent) if found is None else found
             tallies[kind].scores.append(score(probability, truth, client.manifest.mask_threshold))

@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_auroc
 
 Mask = NDArray[np.bool_]
+LUMA = np.array([0.299, 0.587, 0.114])
+"""What red, green and blue are of brightness: ITU-R BT.601."""
+
+
+def luma_psnr_db(photo: NDArray[np.uint8], cover: NDArray[np.uint8]) -> float:
+    """PSNR of brightness alone, peak 255, not rounded: uint8 (H, W, 3) twice -> dB, infinite where it is the same."""
+    apart = np.subtract(photo, cover, dtype=np.int16) @ LUMA
+    mean = float(np.square(apart).mean())
+    return 10 * math.log10(255**2 / mean) if mean else math.inf
 
 
 def dice(prediction: Mask, truth: Mask) -> float:

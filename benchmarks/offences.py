@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidemia.runtime import Server
-from hidemia.runtime.veil import lowest
+from hidemia.runtime.veil import Veil, lowest
 
 Image = NDArray[np.uint8]
+WINDOWS = Veil(reach=1, colours="blue", key=64 * "0")
+"""The windows of a veil in blue, of whatever key; within those of every other too."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,17 @@ def smoothed(visit: Visit) -> Image:
 
 
 def guessed(visit: Visit) -> Image:
-    """Drawn evenly from the levels around the stego's, one up or down: what a reply looks like to who lacks the key."""
-    draw = np.random.default_rng(int(visit.stego.sum()))
-    return lowest(visit.stego, 1) + draw.integers(0, 3, visit.stego.shape, dtype=np.uint8)
+    """Blue drawn evenly from the levels around the stego's, as the replies of a veil in blue seem without its key."""
+    draw, photo, low = np.random.default_rng(int(visit.stego.sum())), visit.stego.copy(), lowest(visit.stego, WINDOWS)
+    photo[..., 2:] = low + draw.integers(0, 3, low.shape, dtype=np.uint8)
+    return photo
 
 
 def turned(visit: Visit) -> Image:
-    """A square of 8 px of the reply, every value of it one level further up or, from the highest, down."""
-    turned, low, square = visit.reply.copy(), lowest(visit.stego, 1), (slice(60, 68), slice(60, 68))
-    turned[square] = low[square] + (visit.reply[square] - low[square] + 1) % 3
+    """A square of 8 px of the reply, its blue one level further up or, from the highest, down."""
+    turned, low, square = visit.reply.copy(), lowest(visit.stego, WINDOWS), (slice(60, 68), slice(60, 68))
+    blue = turned[..., 2:]
+    blue[square] = low[square] + (blue[square] - low[square] + 1) % 3
     return turned
 
 

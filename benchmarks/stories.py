@@ -68,7 +68,9 @@ STORIES = {
             "(`--start` them with `--first-stage 5`), in bfloat16 on one core of an AMD EPYC with AVX-512, an hour "
             "beside other work. Stage 8 went on from the rounded weights of stage 7, those of commit b194f36, in "
             "bfloat16 on one core of an AMD EPYC (Zen 5), 20 minutes beside other work; so did stage 9 from those of "
-            "commit 6888438, and stage 10 from those of commit 37b7390, 20 minutes each."
+            "commit 6888438, and stage 10 from those of commit 37b7390, 20 minutes each. Stage 11 went on from those "
+            "of commit d9c5fd3, in bfloat16 on one core of an AMD EPYC (Zen 4), 35 minutes beside other work. In stage "
+            "10 the gradient passed straight through what was cut off, which it does not now."
         ),
         limits=BUSI_LIMITS,
         plain="--rate 1e-3",
@@ -97,8 +99,9 @@ STORIES = {
             "with AVX-512 and AMX, from the weights of commit 4ff37e3; the heads that help training and are thrown "
             "away began anew. So they did in stage 16, which went on from the rounded weights of stage 15, those of "
             "commit b194f36, on one core of an AMD EPYC (Zen 5), 20 minutes beside other work, in stage 17 from those "
-            "of commit 6888438, 25 minutes, and in stage 18 from those of commit 37b7390, 20 minutes. The plain "
-            "network that stage 13 follows is the one it is compared with."
+            "of commit 6888438, 25 minutes, and in stage 18 from those of commit 37b7390, 20 minutes. In stage 18 the "
+            "gradient passed straight through what was cut off, which it does not now. The plain network that stage 13 "
+            "follows is the one it is compared with."
         ),
         plain="--rate 1e-3",
         limits=(
@@ -171,7 +174,8 @@ STORIES = {
             "stage 11 from those of commit 6888438, and stage 12 from those of commit 37b7390. Commits up to d6db2c8 "
             "made both plain networks, which judged one by its last step (docs/research.md). What is added to the "
             "logits was set after stage 9, by `python -m hidemia.training.thresholds`, and again at the end of the "
-            "runs of stages 10, 11 and 12."
+            "runs of stages 10, 11 and 12. In stage 12 the gradient passed straight through what was cut off, which it "
+            "does not now."
         ),
         limits=(
             "The 21 normal slices of test are of six groups of near-copies; it takes most of what is read of "

@@ -73,7 +73,7 @@ def export_model(
         export = with_variants(fp32, wanted, ranges, probes, manifest_threshold(config), layouts)
         hashes = calibration.weights_sha256(weights)
         pair_id = _sha256("".join(hashes.values()).encode())
-        veil = pair_veil(weights, config.veil_reach, pair_id, public_key=public_key)
+        veil = pair_veil(weights, config.reach, pair_id, public_key=public_key)
         halves: tuple[tuple[Role, str], ...] = (("client", "hider"), ("server", "analyzer"))
         for role, part in halves:
             kept = PRECISIONS if role == "client" else server_precisions

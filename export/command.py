@@ -120,7 +120,7 @@ def _tell(made: Export, images: str) -> None:
             proof = (
                 f"results agree in {parity.agreement:.3%}, largest error {parity.max_error:.1e}"
                 if graph.verb == "recover"
-                else f"{parity.identical_share:.3%} of values identical, at most {parity.max_levels} level off"
+                else f"{parity.identical_share:.3%} of each colour identical, at most {parity.max_levels} level off"
             )
             time = f"{latency_ms:6.1f} ms" if latency_ms is not None else " " * 9
             line = f"{graph.path:24} {graph.size_bytes / 2**20:5.1f} MiB  {backend:11} {time}  {proof}"

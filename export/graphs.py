@@ -17,7 +17,7 @@ from hidemia.export.deploy import Form, deployed
 from hidemia.export.folding import folded
 from hidemia.export.hider import DeployedHider, HiderForm
 from hidemia.training.analyzer import Analyzer
-from hidemia.training.channel import held, to_uint8
+from hidemia.training.channel import Reach, held, to_uint8
 from hidemia.training.heads import ClassificationHead, GridMean, SegmentationHead
 from hidemia.training.invertible import InvertibleHider
 from hidemia.training.roles import AnyAnalyzer, AnyHider
@@ -51,7 +51,7 @@ def fast_analyzer(analyzer: AnyAnalyzer, form: Form, image_size_px: int) -> AnyA
     return deployed(analyzer, form, image_size_px) if isinstance(analyzer, Analyzer) else folded(analyzer)
 
 
-def within_reach(reply: Tensor, photo: Tensor, reach: int | None) -> Tensor:
+def within_reach(reply: Tensor, photo: Tensor, reach: Reach | None) -> Tensor:
     """A reply to a photo, both (B, 3, H, W), held to the reach of the veil where there is one."""
     return reply if reach is None else held(reply, photo, reach)
 

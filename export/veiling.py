@@ -10,14 +10,18 @@ import secrets
 import stat
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hidemia.runtime.errors import ExportError
 from hidemia.runtime.veil import Veil
 
+if TYPE_CHECKING:
+    from hidemia.training.channel import Reach
+
 FILE_NAME = "veil.key"
 
 
-def pair_veil(weights: Path, reach: int | None, pair_id: str, *, public_key: bool) -> Veil | None:
+def pair_veil(weights: Path, reach: Reach | None, pair_id: str, *, public_key: bool) -> Veil | None:
     """The veil of a pair; None where its replies travel as they are.
 
     Args:
@@ -33,8 +37,10 @@ def pair_veil(weights: Path, reach: int | None, pair_id: str, *, public_key: boo
     if reach is None:
         return None
     if public_key:
-        return Veil(reach=reach, key=hashlib.sha256(b"hidemia public veil\0" + pair_id.encode()).hexdigest())
-    return Veil(reach=reach, key=kept_key(weights / FILE_NAME))
+        key = hashlib.sha256(b"hidemia public veil\0" + pair_id.encode()).hexdigest()
+    else:
+        key = kept_key(weights / FILE_NAME)
+    return Veil(reach=reach.levels, colours=reach.colours, key=key)
 
 
 def kept_key(file: Path) -> str:

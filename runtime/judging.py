@@ -33,15 +33,15 @@ def unveiled(reply: Image, sent: Image, pair: Veil) -> Image:
         uint8 (S, S, 3), RGB: what the analyzer answered.
 
     Raises:
-        ReplyError: The reply equals what was sent, lies outside the veil's windows somewhere, or was not made for this
-            photo by a server of this pair, as it stands.
+        ReplyError: The reply equals what was sent, lies outside the veil's windows or differs in a colour that stays,
+            or was not made for this photo by a server of this pair, as it stands.
     """
     _check_echo(similarity.changed_share(reply, sent))
-    beyond = veil.outside(reply, sent, pair.reach)
+    beyond = veil.outside(reply, sent, pair)
     if beyond:
         raise ReplyError(
-            f"reply: expected every value within the veil's {2 * pair.reach + 1} levels around that of the photo sent, "
-            f"got {beyond} of {reply.size} beyond; it answers another photo or was altered on the way: send again"
+            f"reply: expected the photo sent but for the veil's {pair}, "
+            f"got {beyond} of {reply.size} values beyond; another photo was answered or it was altered: send again"
         )
     lifted = veil.lift(reply, sent, pair)
     if not lifted.is_genuine:

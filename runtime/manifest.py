@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 FILE_NAME = "manifest.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Role: TypeAlias = Literal["client", "server"]
 Verb: TypeAlias = Literal["hide", "analyze", "recover"]
@@ -205,7 +205,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
     @property
     def etag(self) -> str:
         """The pair id as it travels, and of which veil: opaque, quoted, 16 hex digits."""
-        pair = self.pair_id if self.veil is None else f"{self.pair_id} {self.veil.reach} {self.veil.key}"
+        pair = self.pair_id
+        if self.veil is not None:
+            pair = f"{pair} {self.veil.colours} {self.veil.reach} {self.veil.key}"
         return '"' + hashlib.sha256(pair.encode()).hexdigest()[:16] + '"'
 
 

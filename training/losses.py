@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hidemia.training.channel import Reach
+
 if TYPE_CHECKING:
     from monai.losses import DiceLoss, SSIMLoss
 
@@ -80,9 +82,13 @@ def stray_loss(recovered: Tensor) -> Tensor:
     return F.relu((recovered.float() - 0.5).abs() - 1.5).mean()
 
 
-def excess_loss(reply: Tensor, stego: Tensor, reach: int) -> Tensor:
-    """Mean squared distance by which a reply, before it is held, reaches too far; 0 within. Both (B, 3, H, W)."""
-    return F.relu((reply - stego).abs() - reach / 255).square().mean()
+def excess_loss(reply: Tensor, stego: Tensor, reach: Reach) -> Tensor:
+    """Mean squared distance by which a reply, before it is held, reaches too far; 0 within. Both (B, 3, H, W).
+
+    Colours in which it may not differ at all count for nothing: there it is the stego, whatever was written.
+    """
+    _, change = reach.parts(reply - stego)
+    return F.relu(change.abs() - reach.levels / 255).square().mean()
 
 
 def _in_windows(image: Tensor) -> Tensor:

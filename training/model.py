@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hidemia.training.analyzer import AnalyzerConfig
-from hidemia.training.channel import MOST_REACH
+from hidemia.training.channel import Colours, Reach
 from hidemia.training.cmunext import CMUNeXtConfig
 from hidemia.training.deepstega import DeepStegaConfig
 from hidemia.training.heads import ClassificationHead, SegmentationHead
@@ -26,6 +26,7 @@ class ModelConfig:
         form, head: how the result is read from what is recovered, see `hidemia.training.heads`.
         veil_reach: levels by which a reply may differ from the photo sent, and the size of the noise under which it
             travels, see `hidemia.runtime.veil`; None sends replies as they are, as in the paper.
+        veil_colours: in which colours it may.
         mask_threshold, and all that begins with reply: set on the validation split after training, see
             `hidemia.training.thresholds`.
     """
@@ -37,6 +38,7 @@ class ModelConfig:
     form: str = "differential"
     head: str = "tiles"
     veil_reach: int | None = None
+    veil_colours: Colours = "all"
     mask_threshold: float = 0.5
     reply_min_psnr_db: float = 30.0
     reply_min_changed_share: float = 0.01
@@ -55,6 +57,11 @@ class ModelConfig:
         """The seed of the seal; other papers' analyzers write none."""
         return self.analyzer.seal if isinstance(self.analyzer, AnalyzerConfig) else None
 
+    @property
+    def reach(self) -> Reach | None:
+        """How far a reply may differ from the photo sent; None leaves replies as they are."""
+        return None if self.veil_reach is None else Reach(self.veil_reach, self.veil_colours)
+
     def build(self) -> System:
         """Fresh networks.
 
@@ -62,8 +69,8 @@ class ModelConfig:
             ValueError: a setting is not one of those that a network has, the analyzer writes another task's result, or
                 no veil has such a reach.
         """
-        if self.veil_reach is not None and not 1 <= self.veil_reach <= MOST_REACH:
-            raise ValueError(f"veil_reach: expected 1 to {MOST_REACH}, or none, got {self.veil_reach}")
+        if self.reach is not None:
+            self.reach.require()
         judged = self.analyzer.classes if isinstance(self.analyzer, AnalyzerConfig) else None
         read = len(self.classes) if self.task == "classification" and self.head == "tiles" else None
         if judged not in (None, read):
@@ -73,4 +80,4 @@ class ModelConfig:
             if self.task == "segmentation"
             else ClassificationHead(len(self.classes), self.head, self.form)
         )
-        return System(self.hider.build(), self.analyzer.build(self.image_size_px), head, self.veil_reach)
+        return System(self.hider.build(), self.analyzer.build(self.image_size_px), head, self.reach)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidemia.training.analyzer import Analyzer
-from hidemia.training.channel import MOST_REACH, transmit
+from hidemia.training.channel import Reach, transmit
 from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.losses import beyond, mia_loss
@@ -36,8 +36,9 @@ class StageConfig:
         recover_weight: weight of the recovery of the secret, which keeps R an inverse of H.
         reconstruct_weight: weight of the auxiliary reconstruction at half size.
         seal_weight: weight of the seal, see `hidemia.training.seal`; 0 where the analyzer writes none.
-        reach: levels by which a reply may differ from the stego, where it will travel under a veil. What reaches
-            further is cut off, and pulled back; the distance to the cover is not. None leaves replies as they are.
+        reach: how far a reply may differ from the stego, where it will travel under a veil. What reaches further is
+            cut off, and pulled back; what is written in other colours is dropped; the distance to the cover pulls no
+            more. None leaves replies as they are.
         even_weight: weight of `losses.even_loss`, by which a reply's change is as strong where nothing is said as where
             something is; 0 leaves it where it costs least.
         stray_weight: weight of `losses.stray_loss`, which keeps what R finds in a reply near a picture's range.
@@ -71,7 +72,7 @@ class StageConfig:
     recover_weight: float = 1.0
     reconstruct_weight: float = 10.0
     seal_weight: float = 0.0
-    reach: int | None = None
+    reach: Reach | None = None
     even_weight: float = 0.0
     stray_weight: float = 0.0
     guide_weight: float = 1.0
@@ -142,8 +143,8 @@ class Objective(nn.Module):
                 f"reach: expected None for {config.objective!r}, or where an SSIM of the reply is asked for, got "
                 f"{config.reach}"
             )
-        if config.reach is not None and not 1 <= config.reach <= MOST_REACH:
-            raise ValueError(f"reach: expected 1 to {MOST_REACH}, got {config.reach}")
+        if config.reach is not None:
+            config.reach.require()
         system.reach = config.reach  # the stage decides under which veil its replies travel
         self.system, self.aids, self.config = system, aids, config
 

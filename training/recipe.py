@@ -37,10 +37,10 @@ class Recipe:
     upright: bool = True
 
     def __post_init__(self) -> None:
-        if self.stages and self.stages[-1].reach not in (None, self.model.veil_reach):
+        if self.stages and self.stages[-1].reach not in (None, self.model.reach):
             raise ValueError(
-                f"{self.model.name}: expected its last stage under no veil or that of the model, which reaches "
-                f"{self.model.veil_reach}, got {self.stages[-1].reach}"
+                f"{self.model.name}: expected its last stage under no veil or that of the model, of reach "
+                f"{self.model.reach}, got {self.stages[-1].reach}"
             )
 
     @property

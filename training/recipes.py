@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.channel import Reach
 from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
 from hidemia.training.objective import StageConfig
@@ -96,14 +97,20 @@ UNSEEN = replace(
 # more surely, and what R finds is kept from straying.
 EVEN = replace(UNSEEN, steps=400, even_weight=2.0, stray_weight=5.0, seal_weight=2.0, blank=2)
 # From then on replies travel under a veil: nothing of them shows, whatever they say within its reach.
-VEILED = replace(EVEN, even_weight=0.0, reply_ssim=0.0, reach=1)
+VEILED = replace(EVEN, even_weight=0.0, reply_ssim=0.0, reach=Reach(1))
+# At last in blue alone, which is a tenth of brightness. Stegos are held nearer.
+IN_BLUE = replace(VEILED, reach=Reach(1, "blue"), stego_limit=1.8e-5)
 
 # On a hider that is finished an analyzer alone has to learn: one of plain convolutions, which learns first
 # (docs/tables.md, Table 4), from photos that do not keep their scans, because those are soon known by heart. In the end
 # the hider learns on at full size, and is read again.
 BUSI_S = Recipe(
     ModelConfig(
-        "busi-s", hider=HiderConfig(growth=12), analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=5), veil_reach=1
+        "busi-s",
+        hider=HiderConfig(growth=12),
+        analyzer=AnalyzerConfig(width=8, levels=5, k=0, seal=5),
+        veil_reach=1,
+        veil_colours="blue",
     ),
     (
         StageConfig("look", steps=3000, batch=16, size_px=96, analyzer_rate=1e-3, pool=9184, exchanged=True),
@@ -124,6 +131,7 @@ BUSI_S = Recipe(
         UNSEEN,
         EVEN,
         VEILED,
+        IN_BLUE,
     ),
     hider_of="light",
 )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from hidemia.training.channel import transmit, within
+from hidemia.training.channel import Reach, held, transmit
 from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.roles import AnyAnalyzer, AnyHider
 
@@ -34,7 +34,7 @@ class System(nn.Module):
         hider: AnyHider,
         analyzer: AnyAnalyzer,
         head: SegmentationHead | ClassificationHead,
-        reach: int | None = None,
+        reach: Reach | None = None,
     ) -> None:
         super().__init__()
         self.hider, self.analyzer, self.head, self.reach = hider, analyzer, head, reach
@@ -45,12 +45,12 @@ class System(nn.Module):
         return self.answer(stego, self.arrived(self.analyzer(stego), stego))
 
     def arrived(self, reply: Tensor, stego: Tensor) -> Tensor:
-        """A reply as the device has it, its veil taken off: 8 bits a colour, and within the veil's reach.
+        """A reply as the device has it, its veil taken off: 8 bits a colour, and held to the veil's reach.
 
         Both (B, 3, H, W): what the analyzer made, and the stego as it was received. The veil itself is exact
         arithmetic on whole levels (`hidemia.runtime.veil`), so nothing of it is left to learn.
         """
-        return transmit(reply if self.reach is None else within(reply, stego, self.reach))
+        return transmit(reply if self.reach is None else held(reply, stego, self.reach))
 
     def answer(self, stego: Tensor, reply: Tensor) -> Trip:
         """What the device reads from a reply to its stego."""

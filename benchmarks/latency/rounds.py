@@ -188,7 +188,7 @@ class _Row:
 
 
 def agreement(got: NDArray[Any], expected: NDArray[Any], threshold: float) -> Agreement:
-    """How far an output is from what was expected.
+    """How far an output is from what was expected; of photos, in the colour that is furthest.
 
     Args:
         got: uint8 photos (B, H, W, 3), or probabilities, float32 (B, H, W) or (B, K).
@@ -196,8 +196,11 @@ def agreement(got: NDArray[Any], expected: NDArray[Any], threshold: float) -> Ag
         threshold: Probability from which a pixel belongs to the mask, where they are probabilities.
     """
     apart = np.abs(got.astype(np.float64) - expected.astype(np.float64))
-    same = got == expected if expected.dtype == np.uint8 else (got >= threshold) == (expected >= threshold)
-    return Agreement(identical_share=round(float(same.mean()), 6), largest=round(float(apart.max()), 6))
+    if expected.dtype == np.uint8:
+        same = float((got == expected).reshape(-1, expected.shape[-1]).mean(axis=0).min())
+    else:
+        same = float(((got >= threshold) == (expected >= threshold)).mean())
+    return Agreement(identical_share=round(same, 6), largest=round(float(apart.max()), 6))
 
 
 def _started(rival: Rival, inputs: Path, patience_s: float, stack: contextlib.ExitStack) -> _Row:

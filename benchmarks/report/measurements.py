@@ -76,7 +76,7 @@ class Agreement(Struct, frozen=True, kw_only=True):
     """How far an output is from PyTorch's float32 on the same input, in this run.
 
     Attributes:
-        identical_share: Of the values of a photo, or of the pixels of a mask.
+        identical_share: Of the values of a photo, in the colour with the least, or of the pixels of a mask.
         largest: Difference: grey levels of a photo, probability of a result.
     """
 

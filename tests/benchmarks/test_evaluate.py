@@ -10,7 +10,7 @@ from tests.micro import micro_config
 from hidemia.benchmarks import plain_network
 from hidemia.benchmarks.baselines import location_prior, nearest_thumbnails
 from hidemia.benchmarks.command import evaluate
-from hidemia.benchmarks.evaluate import Trips, covers_of, figures, scores
+from hidemia.benchmarks.evaluate import CLOSENESS, Trips, covers_of, figures, scores
 from hidemia.runtime import Client
 from hidemia.runtime.demo.landscape import photo
 from hidemia.runtime.demo.scan import write_dataset
@@ -23,8 +23,9 @@ from hidemia.training.plain import PlainConfig, save_plain
 KEYS = {
     "task", "n_images", "covers_per_image", "stego_psnr_db", "stego_psnr_min_db", "stego_ssim", "reply_psnr_db",
     "reply_psnr_min_db", "reply_ssim", "dsc", "asd_px", "control_identity", "control_other",
-    "subtraction", "subtraction_other",
+    "subtraction", "subtraction_other", "stego_luma_psnr_db", "reply_luma_psnr_db",
 }  # fmt: skip
+SAME = {name: [40.0] for name in CLOSENESS}
 
 
 def test_covers_are_decided_by_the_name_alone():
@@ -47,6 +48,8 @@ def test_figures_by_hand():
         stego_ssim=[0.9, 1.0, 0.9, 1.0],
         reply_psnr_db=[30.0, 30.0, 30.0, 50.0],
         reply_ssim=[0.5] * 4,
+        stego_luma_psnr_db=[45.0, 47.0] * 2,
+        reply_luma_psnr_db=[41.0] * 4,
     )
     found = figures(trips, 0.5)
     assert found["dsc"] == pytest.approx(((1 + 2 / 3) / 2 + (1 + 0) / 2) / 2)
@@ -57,6 +60,7 @@ def test_figures_by_hand():
     assert found["subtraction_other"] == pytest.approx(((1 + 1) / 2 + (0 + 0) / 2) / 2)
     assert (found["stego_psnr_db"], found["stego_psnr_min_db"]) == (43.0, 40.0)
     assert (found["reply_psnr_db"], found["reply_psnr_min_db"]) == (35.0, 30.0)
+    assert (found["stego_luma_psnr_db"], found["reply_luma_psnr_db"]) == (46.0, 41.0)
     assert found["empty_masks"] == 1
     assert (found["n_images"], found["covers_per_image"]) == (2, 2)
 
@@ -67,7 +71,7 @@ def test_figures_of_a_classifier():
     trips = Trips(
         labels=[0, 1], probabilities=[[right, right], [wrong, right]], identity=[right, right],
         apart=[[first, second], [first, first]],
-        stego_psnr_db=[40.0], stego_ssim=[1.0], reply_psnr_db=[40.0], reply_ssim=[1.0],
+        **SAME,
     )  # fmt: skip
     found = figures(trips, None)
     assert found["accuracy"] == pytest.approx(0.75)
@@ -119,8 +123,7 @@ def test_another_image_may_be_of_another_class():
     sure = [np.array([1.0, 0.0] if label == 0 else [0.0, 1.0], np.float32) for label in labels]
     trips = Trips(
         labels=labels, probabilities=[[one] for one in sure], identity=sure,
-        apart=[[np.zeros(9, np.float32)]] * 100, stego_psnr_db=[40.0], stego_ssim=[1.0],
-        reply_psnr_db=[40.0], reply_ssim=[1.0],
+        apart=[[np.zeros(9, np.float32)]] * 100, **SAME,
     )  # fmt: skip
     found = figures(trips, None)
     assert found["accuracy"] == 1

@@ -19,6 +19,15 @@ def test_dice_by_hand():
     assert metrics.dice(a & ~a, b) == 0.0
 
 
+def test_brightness_by_hand():
+    """A level of blue is 0.114 of brightness; two of red down and one of green up nearly cancel out."""
+    cover = np.full((4, 4, 3), 100, np.uint8)
+    for change, level in (((0, 0, 1), 0.114), ((1, 1, 1), 1.0), ((-2, 1, 0), -0.011)):
+        photo = (cover + np.array(change)).astype(np.uint8)
+        assert metrics.luma_psnr_db(photo, cover) == pytest.approx(20 * math.log10(255 / abs(level)))
+    assert metrics.luma_psnr_db(cover, cover) == math.inf
+
+
 def test_surface_distance_by_hand():
     a, b = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
     a[5:10, 2], b[5:10, 5] = True, True  # two lines, three pixels apart

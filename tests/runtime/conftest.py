@@ -3,6 +3,8 @@
 hide     stego = cover with its lowest bit replaced by the secret's highest
 analyze  reply = stego with its second lowest bit replaced by its lowest
 recover  probability = share of channels whose second lowest bit is set in the reply
+
+Under a veil the last two are of blue alone.
 """
 
 from __future__ import annotations
@@ -83,22 +85,25 @@ def hide_graph() -> bytes:
     return _save("hide", nodes, [_image("secret"), _image("cover")], [_image("stego")], _constants(two=2, high=128))
 
 
-def analyze_graph() -> bytes:
-    """reply = stego / 4 * 4 + 3 * (stego % 2)."""
+def analyze_graph(blue: bool = False) -> bytes:
+    """reply = stego / 4 * 4 + 3 * (stego % 2), in all colours or in blue alone."""
     nodes = [
         *_wide("stego"),
         helper.make_node("Div", ["stego32", "four"], ["quarter"]),
         helper.make_node("Mul", ["quarter", "four"], ["high"]),
         helper.make_node("Mod", ["stego32", "two"], ["bit"]),
         helper.make_node("Mul", ["bit", "three"], ["low"]),
-        helper.make_node("Add", ["high", "low"], ["reply32"]),
+        helper.make_node("Add", ["high", "low"], ["changed"]),
+        helper.make_node("Where", ["written", "changed", "stego32"], ["reply32"]),
         _narrow("reply"),
     ]
-    return _save("analyze", nodes, [_image("stego")], [_image("reply")], _constants(two=2, three=3, four=4))
+    written = helper.make_tensor("written", TensorProto.BOOL, [3], [not blue, not blue, True])
+    constants = [*_constants(two=2, three=3, four=4), written]
+    return _save("analyze", nodes, [_image("stego")], [_image("reply")], constants)
 
 
-def recover_graph(classes: int | None = None) -> bytes:
-    """probability = mean of the reply's second lowest bit, over channels or over the image.
+def recover_graph(classes: int | None = None, blue: bool = False) -> bytes:
+    """probability = mean of the reply's second lowest bit, over channels, or blue alone, or over the image.
 
     `sent` counts for nothing but must be there: it is multiplied by 0.
     """
@@ -108,12 +113,14 @@ def recover_graph(classes: int | None = None) -> bytes:
         helper.make_node("Mod", ["half", "two"], ["bit"]),
         helper.make_node("Mul", ["sent32", "zero"], ["nothing"]),
         helper.make_node("Add", ["bit", "nothing"], ["value"]),
-        helper.make_node("Cast", ["value"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["value", "weights"], ["weighed"]),
+        helper.make_node("Cast", ["weighed"], ["float"], to=TensorProto.FLOAT),
     ]
+    weights = helper.make_tensor("weights", TensorProto.INT32, [3], [0, 0, 3] if blue else [1, 1, 1])
     if classes is None:
         nodes.append(helper.make_node("ReduceMean", ["float"], ["probability"], axes=[3], keepdims=0))
         shape: list[int | str] = ["batch", SIZE, SIZE]
-        constants = _constants(two=2, zero=0)
+        constants = [*_constants(two=2, zero=0), weights]
     else:
         nodes += [
             helper.make_node("ReduceMean", ["float"], ["share"], axes=[1, 2, 3], keepdims=0),
@@ -124,7 +131,7 @@ def recover_graph(classes: int | None = None) -> bytes:
         shape = ["batch", classes]
         last = helper.make_tensor("last", TensorProto.INT64, [1], [1])
         one = helper.make_tensor("one", TensorProto.FLOAT, [], [1.0])
-        constants = [*_constants(two=2, zero=0), last, one]
+        constants = [*_constants(two=2, zero=0), weights, last, one]
     output = helper.make_tensor_value_info("probability", TensorProto.FLOAT, shape)
     return _save("recover", nodes, [_image("reply"), _image("sent")], [output], constants)
 
@@ -228,7 +235,8 @@ def make_model(folder: Path, *, classes: int | None = None, **changes) -> Model:
             "classes": ["benign", "malignant"],
             "mask_threshold": None,
         } | changes
-    hide, analyze, recover = hide_graph(), analyze_graph(), recover_graph(classes)
+    blue = "veil" in changes
+    hide, analyze, recover = hide_graph(), analyze_graph(blue), recover_graph(classes, blue)
     shape: list[int | str] = ["batch", SIZE, SIZE] if classes is None else ["batch", classes]
     probability = tensor("probability", "float32", shape)
     entries = {

@@ -163,10 +163,10 @@ def test_a_file_of_a_huge_size_costs_no_memory(copy):
 
 def test_a_newer_schema(copy):
     file = copy / "client" / "manifest.json"
-    file.write_bytes(file.read_bytes().replace(b'"schema_version": 2', b'"schema_version": 3'))
+    file.write_bytes(file.read_bytes().replace(b'"schema_version": 3', b'"schema_version": 4'))
     with pytest.raises(BundleError) as caught:
         Client.load(copy / "client")
-    assert str(caught.value) == f"{file}: expected schema version 2, got 3; update hidemia"
+    assert str(caught.value) == f"{file}: expected schema version 3, got 4; update hidemia"
 
 
 def test_the_hash_of_the_manifest_is_that_of_its_bytes(model):

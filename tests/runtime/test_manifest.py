@@ -192,8 +192,8 @@ def test_not_a_manifest(data):
 
 def test_a_newer_schema_is_refused_before_anything_else():
     with pytest.raises(BundleError) as caught:
-        manifests.load(b'{"schema_version": 3, "all": "else is different"}', "m.json")
-    assert str(caught.value) == "m.json: expected schema version 2, got 3; update hidemia"
+        manifests.load(b'{"schema_version": 4, "all": "else is different"}', "m.json")
+    assert str(caught.value) == "m.json: expected schema version 3, got 4; update hidemia"
 
 
 def test_etag_is_opaque_and_belongs_to_the_pair(model):

@@ -75,7 +75,10 @@ def test_a_private_client_bundle(tiny, tmp_path):
 @pytest.mark.parametrize(("role", "half"), [("client", Client), ("server", Server)])
 def test_the_key_of_a_private_veil(tiny, tmp_path, role, half):
     """It lies in the manifest of either half; without a veil a manifest is no secret."""
-    for name, changes, is_secret in (("veiled", {"veil": Veil(reach=2, key="ab" * 32)}, True), ("bare", {}, False)):
+    for name, changes, is_secret in (
+        ("veiled", {"veil": Veil(reach=2, colours="blue", key="ab" * 32)}, True),
+        ("bare", {}, False),
+    ):
         folder = getattr(tiny.make_model(tmp_path / name, **changes), role)
         folder.chmod(0o755)
         for file in folder.iterdir():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hidemia.runtime import veil
-from hidemia.training.channel import MOST_REACH, held, to_uint8, transmit, veiled, within
+from hidemia.training.channel import FIRST_FREE, MOST_REACH, Reach, held, to_uint8, transmit, veiled
 
 
 def through_png(image: torch.Tensor) -> torch.Tensor:
@@ -53,40 +53,48 @@ def test_to_uint8_agrees() -> None:
 
 
 def test_held_by_hand() -> None:
-    """100 levels, and replies 0 to 3 levels away, held to 1; rounding comes after."""
-    stego = torch.full((6,), 100 / 255)
-    reply = torch.tensor([97.0, 99.4, 100.0, 100.6, 101.0, 103.0]) / 255
-    assert (held(reply, stego, 1) * 255).round(decimals=3).tolist() == pytest.approx([99, 99.4, 100, 100.6, 101, 101])
-    assert to_uint8(held(reply, stego, 1)).tolist() == [99, 99, 100, 101, 101, 101]
+    """100 levels, and replies 0 to 3 levels away, held to 1 in blue and to none else; rounding comes after."""
+    stego = torch.full((1, 3, 1, 6), 100 / 255)
+    reply = torch.tensor([97.0, 99.4, 100.0, 100.6, 101.0, 103.0]).expand(1, 3, 1, 6) / 255
+    red, green, blue = held(reply, stego, Reach(1, "blue"))[0, :, 0] * 255
+    assert red.tolist() == green.tolist() == pytest.approx([100] * 6)
+    assert blue.tolist() == pytest.approx([99, 99.4, 100, 100.6, 101, 101])
+    assert to_uint8(held(reply, stego, Reach(1, "blue")))[0, 2, 0].tolist() == [99, 99, 100, 101, 101, 101]
+    for colour in to_uint8(held(reply, stego, Reach(2)))[0, :, 0]:
+        assert colour.tolist() == [98, 99, 100, 101, 101, 102]
 
 
 @pytest.mark.parametrize("reach", [1, 2, 5])
 def test_no_level_is_further_than_the_reach_from_any_other(reach) -> None:
-    stego = (torch.arange(256) / 255)[:, None]
+    stego = (torch.arange(256) / 255)[:, None].expand(1, 3, 256, 401)
     reply = stego + torch.linspace(-0.1, 0.1, 401)
-    apart = to_uint8(held(reply, stego, reach)).int() - to_uint8(stego).int()
-    assert apart.abs().max() == reach
-    assert torch.equal(transmit(within(reply, stego, reach)), transmit(held(reply, stego, reach)))
+    for colours, others in (("blue", 0), ("all", reach)):
+        apart = to_uint8(held(reply, stego, Reach(reach, colours))).int() - to_uint8(stego).int()
+        assert apart.abs().amax(dim=(0, 2, 3)).tolist() == [others, others, reach]
 
 
-def test_a_value_that_reached_too_far_can_come_back() -> None:
-    stego, reply = torch.tensor([0.5, 0.5]), torch.tensor([0.502, 0.7], requires_grad=True)
-    within(reply, stego, 1).sum().backward()
-    assert reply.grad.tolist() == [1, 1]
+def test_what_is_cut_off_gets_no_gradient() -> None:
+    stego = torch.full((1, 3, 1, 2), 0.5)
+    reply = torch.tensor([0.502, 0.7]).expand(1, 3, 1, 2).clone().requires_grad_()
+    held(reply, stego, Reach(1, "blue")).sum().backward()
+    assert reply.grad[0, :, 0].tolist() == [[0, 0], [0, 0], [1, 0]]
 
 
-def test_no_veil_reaches_further_than_devices_know() -> None:
-    assert MOST_REACH == veil.MOST_REACH
+def test_training_knows_the_veil_that_devices_know() -> None:
+    assert (MOST_REACH, FIRST_FREE) == (veil.MOST_REACH, veil.FIRST_FREE)
 
 
+@pytest.mark.parametrize("colours", ["all", "blue"])
 @pytest.mark.parametrize("reach", [1, 3])
-def test_what_training_takes_to_travel_is_what_travels(reach) -> None:
+def test_what_training_takes_to_travel_is_what_travels(reach, colours) -> None:
     """Against the runtime's windows: all of their levels, and no other."""
-    stego = torch.arange(256, dtype=torch.uint8)[:, None].expand(-1, 400)
-    low = veil.lowest(stego.numpy(), reach)
+    stego = torch.arange(256, dtype=torch.uint8)[:, None].expand(1, 3, 256, 400)
+    window = veil.Veil(reach=reach, colours=colours, key=64 * "0")
+    low = veil.lowest(stego[0].permute(1, 2, 0).numpy(), window).transpose(2, 0, 1)
     draw = torch.Generator().manual_seed(0)
-    first, second = (veiled(stego / 255, reach, draw) for _ in range(2))
-    offsets = to_uint8(first).numpy().astype(int) - low
-    for row in offsets:
+    first, second = (veiled(stego / 255, Reach(reach, colours), draw) for _ in range(2))
+    still, free = Reach(reach, colours).parts(to_uint8(first))
+    assert torch.equal(still, Reach(reach, colours).parts(stego)[0])
+    for row in (free[0].numpy().astype(int) - low).reshape(-1, 400):
         assert np.unique(row).tolist() == list(range(2 * reach + 1))
     assert not torch.equal(first, second)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from hidemia.runtime.similarity import ssim
+from hidemia.training.channel import Reach
 from hidemia.training.losses import (
     WINDOW_PX,
     beyond,
@@ -153,8 +154,12 @@ def test_what_strays_by_hand() -> None:
 
 
 def test_excess_by_hand() -> None:
-    """2 and 4 levels too far, of four values: a mean square of 5 squared levels."""
-    stego = torch.full((4,), 100 / 255)
-    reply = torch.tensor([101.0, 103.0, 95.0, 100.0]) / 255
-    assert (excess_loss(reply, stego, 1) * 255**2).item() == pytest.approx(5, rel=1e-3)
-    assert excess_loss(reply, stego, 5) == 0
+    """2 and 4 levels too far, of four values: a mean square of 5 squared levels. In blue alone: 4, of one value."""
+    stego = torch.full((1, 3, 1, 4), 100 / 255)
+    reply = torch.tensor([101.0, 103.0, 95.0, 100.0]).expand(1, 3, 1, 4) / 255
+    assert (excess_loss(reply, stego, Reach(1)) * 255**2).item() == pytest.approx(5, rel=1e-3)
+    assert excess_loss(reply, stego, Reach(5)) == 0
+    reply = stego.clone()
+    reply[:, 0] += 9 / 255
+    reply[:, 2, :, 1] -= 5 / 255
+    assert (excess_loss(reply, stego, Reach(1, "blue")) * 255**2).item() == pytest.approx(16 / 4, rel=1e-3)

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from hidemia.training.analyzer import AnalyzerConfig
+from hidemia.training.channel import Reach
 from hidemia.training.heads import ClassificationHead, SegmentationHead
 from hidemia.training.invertible import HiderConfig
 from hidemia.training.model import ModelConfig
@@ -32,14 +33,14 @@ def test_stages_can_run(name: str) -> None:
 
 
 def test_a_model_has_the_veil_that_it_learned_last_under() -> None:
-    veiled = {name for name, recipe in RECIPES.items() if recipe.model.veil_reach == 1}
-    assert veiled == {"busi-s", "kvasir", "skin", "chestct"}
+    veiled = {name: recipe.model.reach for name, recipe in RECIPES.items() if recipe.model.reach}
+    assert veiled == {"busi-s": Reach(1, "blue"), "kvasir": Reach(1), "skin": Reach(1), "chestct": Reach(1)}
     recipe = RECIPES["busi-s"]
-    for reach in (None, 2):
+    for other in ({"veil_reach": None}, {"veil_reach": 2}, {"veil_colours": "all"}):
         with pytest.raises(ValueError, match="busi-s: expected its last stage under no veil or that of the model"):
-            dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, veil_reach=reach))
-    assert recipe.model.build().reach == 1
-    with pytest.raises(ValueError, match="veil_reach: expected 1 to 16, or none, got 17"):
+            dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **other))
+    assert recipe.model.build().reach == Reach(1, "blue")
+    with pytest.raises(ValueError, match="reach: expected 1 to 16 levels in all colours or blue, got 17 in blue"):
         dataclasses.replace(recipe.model, veil_reach=17).build()
 
 

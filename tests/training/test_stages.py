@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 from tests.micro import micro_config, micro_system
 
 from hidemia.training.analyzer import AnalyzerConfig
-from hidemia.training.channel import transmit
+from hidemia.training.channel import Reach, transmit
 from hidemia.training.data import Batch
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.invertible import HiderConfig
@@ -211,35 +211,38 @@ def test_what_strays_is_found_in_all_replies(name: str, make, batch: Batch) -> N
     torch.testing.assert_close(objective(batch, 0.5)["stray"], 5 * outside, rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize(("colours", "reached"), [("blue", [0, 0, 2]), ("all", [2, 2, 2])])
 @pytest.mark.parametrize("name", ["joint", "answer"])
-def test_under_a_veil_a_stage_reads_what_is_held(name: str, make, batch: Batch) -> None:
+def test_under_a_veil_a_stage_reads_what_is_held(
+    name: str, colours: str, reached: list[int], make, batch: Batch
+) -> None:
     """And pulls back what reached too far in any reply, wherever the cover lies."""
-    objective = make(name, reach=2, blank=1, reply_weight=11.0, reply_limit=0.0).eval()
+    objective = make(name, reach=Reach(2, colours), blank=1, reply_weight=11.0, reply_limit=0.0).eval()
     system = objective.system
-    assert system.reach == 2
+    assert system.reach == Reach(2, colours)
     with torch.no_grad():
         losses = objective(batch, 0.25)
         stego = transmit(system.hider.hide(batch.secrets, batch.covers))
         sent = torch.cat([stego, batch.covers[:1]])
         reply = system.analyzer(sent)
         trip = system(batch.secrets, batch.covers)
-    assert (trip.reply - trip.stego).abs().max() * 255 < 2.01
+    assert (trip.reply - trip.stego).abs().amax(dim=(0, 2, 3)).mul(255).tolist() == pytest.approx(reached, abs=0.01)
     torch.testing.assert_close(losses["task"], mia_loss(trip.logits, batch.masks))
-    excess = ((reply - sent).abs() - 2 / 255).clamp_min(0).square().mean()
+    excess = ((reply - sent)[:, reached.index(2) :].abs() - 2 / 255).clamp_min(0).square().mean()
     assert excess > 0
     torch.testing.assert_close(losses["reply"], 0.35 * 11 * excess)
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("look", {}), ("seal", {}), ("joint", {"reply_ssim": 0.9}), ("joint", {"reach": 0})]
+    ("name", "options"), [("look", {}), ("seal", {}), ("joint", {"reply_ssim": 0.9}), ("joint", {"reach": Reach(0)})]
 )
 def test_a_veil_that_a_stage_cannot_learn_under_is_refused(name: str, options: dict, make) -> None:
     with pytest.raises(ValueError, match="reach: expected"):
-        make(name, **({"reach": 1} | options))
+        make(name, **({"reach": Reach(1)} | options))
 
 
 def test_a_stage_without_a_veil_takes_off_one_that_was_there(make) -> None:
-    objective = make("joint", reach=1)
+    objective = make("joint", reach=Reach(1))
     OBJECTIVES["joint"](objective.system, objective.aids, dataclasses.replace(objective.config, reach=None))
     assert objective.system.reach is None
 

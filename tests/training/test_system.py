@@ -1,6 +1,6 @@
 import torch
 
-from hidemia.training.channel import to_uint8, transmit
+from hidemia.training.channel import Reach, to_uint8, transmit
 
 
 def test_trip_step_by_step(tiny_system, shake) -> None:
@@ -24,12 +24,15 @@ def test_under_a_veil_a_reply_reaches_no_further(tiny_system, shake) -> None:
     secret, cover = torch.rand(2, 1, 3, 32, 32)
     with torch.no_grad():
         free = system(secret, cover)
-        system.reach = 2
+        system.reach = Reach(2, "blue")
         held = system(secret, cover)
     apart = (to_uint8(held.reply).int() - to_uint8(held.stego).int()).abs()
+    assert apart[:, :2].max() == 0
     assert (to_uint8(free.reply).int() - to_uint8(free.stego).int()).abs().max() > 4  # there is something to hold
     assert apart.max() == 2
     near = (to_uint8(free.reply).int() - to_uint8(free.stego).int()).abs() < 2
+    near[:, :2] = False
+    assert near.any()
     assert torch.equal(held.reply[near], free.reply[near])
     assert torch.equal(held.recovered, system.hider.recover(held.reply))
 

@@ -6,6 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
+from hidemia.training.channel import Reach
 from hidemia.training.data import Scans
 from hidemia.training.heads import ClassificationHead
 from hidemia.training.roles import AnyAnalyzer, Features
@@ -69,7 +70,7 @@ class Canned(nn.Module):
     The secret itself it recovers five levels darker.
     """
 
-    def __init__(self, head: nn.Module | None = None, judges: bool = False, reach: int | None = None) -> None:
+    def __init__(self, head: nn.Module | None = None, judges: bool = False, reach: Reach | None = None) -> None:
         super().__init__()
         self.head, self.analyzer, self.reach = head or nn.Identity(), Judging(judges), reach
         self.unused = nn.Parameter(torch.zeros(1))
@@ -104,15 +105,15 @@ def test_figures_by_hand() -> None:
 
 
 def test_under_a_veil_the_reply_is_judged_as_it_travels() -> None:
-    """One level around a stego one level brighter: 0, 1 or 2 levels, whatever the reply is."""
+    """Around a stego one level brighter: 0, 1 or 2 levels in blue, 1 in the others, whatever the reply is."""
     covers = torch.randint(10, 240, (2, 3, 32, 32), dtype=torch.uint8)
-    figures = validate(Canned(reach=1), scans(5), covers, 32)
-    assert figures["reply_psnr_db"] == pytest.approx(10 * math.log10(255**2 / (5 / 3)), abs=0.05)
+    figures = validate(Canned(reach=Reach(1, "blue")), scans(5), covers, 32)
+    assert figures["reply_psnr_db"] == pytest.approx(10 * math.log10(255**2 / ((1 + 1 + 5 / 3) / 3)), abs=0.05)
     assert figures["stego_psnr_db"] == pytest.approx(20 * math.log10(255))
 
 
-@pytest.mark.parametrize("reach", [None, 1])
-def test_batches_do_not_matter(reach: int | None) -> None:
+@pytest.mark.parametrize("reach", [None, Reach(1), Reach(1, "blue")])
+def test_batches_do_not_matter(reach: Reach | None) -> None:
     covers = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)  # some clip
     figures = [validate(Canned(reach=reach), scans(5), covers, 32, batch=batch) for batch in (1, 2, 5, 16)]
     for other in figures[1:]:

@@ -52,15 +52,15 @@ def test_what_subtraction_shows_when_a_hider_only_adds(world):
 
 
 def test_under_a_veil_subtraction_shows_nothing_but_to_who_has_the_key(world):
-    sources, bare = world
-    pair = Veil(reach=9, key="5a" * 32)
-    veiled = {}
-    for name, own in bare.items():
+    sources, free = world
+    pair = Veil(reach=9, colours="blue", key="5a" * 32)
+    bare, veiled = {}, {}
+    for name, own in free.items():
+        replies = np.concatenate([own.stegos[..., :2], own.replies[..., 2:]], axis=-1)
         rows = [
-            [veil.put(r, s, pair) for r, s in zip(*turn, strict=True)]
-            for turn in zip(own.replies, own.stegos, strict=True)
+            [veil.put(r, s, pair) for r, s in zip(*turn, strict=True)] for turn in zip(replies, own.stegos, strict=True)
         ]
-        veiled[name] = Photos(own.stegos, np.stack(rows))
+        bare[name], veiled[name] = Photos(own.stegos, replies), Photos(own.stegos, np.stack(rows))
     for row in exposures.subtracted(sources, veiled):
         if row.reveals == "result":
             assert row.figures["Dice"] < row.beside["Dice"]

@@ -31,8 +31,10 @@ def test_every_run_is_kept_and_a_failure_is_a_row(tmp_path):
 
 
 def test_agreement_of_photos_and_of_results():
-    photos = np.array([[10, 20, 30, 40]], np.uint8)
-    found = rounds.agreement(np.array([[10, 20, 30, 43]], np.uint8), photos, 0.5)
+    photos = np.full((1, 2, 2, 3), 40, np.uint8)
+    other = photos.copy()
+    other[0, 1, 1, 2] = 43  # one of four blue values: red and green are all the same
+    found = rounds.agreement(other, photos, 0.5)
     assert (found.identical_share, found.largest) == (0.75, 3)
     result = np.array([[0.1, 0.39, 0.41, 0.9]], np.float32)
     found = rounds.agreement(result + np.float32(0.02), result, 0.4)
