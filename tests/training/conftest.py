@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tests.training.tiny_run import Run
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -51,6 +52,16 @@ def tiny_system() -> Callable[..., System]:
         torch.manual_seed(1)
         analyzer = Analyzer(AnalyzerConfig(width=8, levels=levels, attention_levels=1))
         return System(InvertibleHider(blocks=2, growth=4), analyzer, SegmentationHead())
+
+    return build
+
+
+@pytest.fixture
+def start(tiny_system, tmp_path: Path):
+    def build(name: str = "run", **options) -> Run:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        return Run(tiny_system(levels=1), folder, **({"steps": 13} | options))
 
     return build
 
