@@ -19,6 +19,19 @@ def guarded(monkeypatch: pytest.MonkeyPatch, **options) -> None:
     monkeypatch.setattr(loop, "DivergenceGuard", functools.partial(DivergenceGuard, **options))
 
 
+def spike(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """A learning rate of a million in one step, the first time that it is made."""
+    spikes = [at]
+
+    def rate(step: int, steps: int) -> float:
+        if step in spikes:
+            spikes.remove(step)
+            return 1e6
+        return learning_rate(step, steps)
+
+    monkeypatch.setattr(loop, "learning_rate", rate)
+
+
 def test_exploding_batch_is_rolled_back(start, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded(monkeypatch, every=10)
     run, bad = start(steps=27), [23]
@@ -94,15 +107,7 @@ def test_rollback_survives_a_kill(start, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_spike_of_the_learning_rate_is_rolled_back(start, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded(monkeypatch, every=10)
-    spikes = [21]
-
-    def rate(step: int, steps: int) -> float:
-        if step in spikes:
-            spikes.remove(step)
-            return 1e6
-        return learning_rate(step, steps)
-
-    monkeypatch.setattr(loop, "learning_rate", rate)
+    spike(monkeypatch, 21)
     run = start(steps=26)
     result = run.go()
     assert run.steps == [*range(23), *range(20, 26)]
@@ -113,15 +118,7 @@ def test_spike_of_the_learning_rate_is_rolled_back(start, monkeypatch: pytest.Mo
 
 def test_spike_just_before_the_good_copy(start, monkeypatch: pytest.MonkeyPatch) -> None:
     guarded(monkeypatch, every=10)
-    spikes = [29]
-
-    def rate(step: int, steps: int) -> float:
-        if step in spikes:
-            spikes.remove(step)
-            return 1e6
-        return learning_rate(step, steps)
-
-    monkeypatch.setattr(loop, "learning_rate", rate)
+    spike(monkeypatch, 29)
     run = start(steps=33)
     run.go()
     assert run.steps == [*range(31), 30, *range(20, 33)]  # what step 30 kept was spoiled already
